@@ -1,0 +1,196 @@
+package colorfast
+
+import (
+	"strings"
+	"time"
+)
+
+// Format is the version of the stored form of a backup. Every release restores
+// all earlier ones.
+const Format = 1
+
+// BackupID names a backup in its vault. It may be shortened wherever that
+// leaves it unique.
+type BackupID string
+
+// Short returns the first eight characters, which tables show.
+func (id BackupID) Short() string { return string(id[:min(len(id), 8)]) }
+
+// Latest is the word that stands for the newest backup.
+const Latest = "latest"
+
+// Outcome is the result of looking. Silence is never success: the zero value
+// is Unknown.
+type Outcome string
+
+// The three outcomes.
+const (
+	Unknown Outcome = ""       // could not look, or not at everything
+	Passed  Outcome = "passed" // looked, and it is good
+	Failed  Outcome = "failed" // looked, and it is bad
+)
+
+// String returns the outcome as a word.
+func (o Outcome) String() string {
+	if o == Unknown {
+		return "unknown"
+	}
+	return string(o)
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler; any word it does not know
+// is Unknown.
+func (o *Outcome) UnmarshalText(b []byte) error {
+	switch w := Outcome(b); w {
+	case Passed, Failed:
+		*o = w
+	default:
+		*o = Unknown
+	}
+	return nil
+}
+
+// Backup is a stored, verified copy of a source: a restore point. A copy that
+// is not complete and durable is not a Backup and is never listed.
+type Backup struct {
+	Format        int       `json:"format"`
+	ID            BackupID  `json:"id"`
+	Source        Source    `json:"source"`
+	Tool          string    `json:"tool"`       // such as "colorfast 0.1.0"
+	StartedAt     time.Time `json:"started_at"` // UTC
+	RestorePoint  time.Time `json:"restore_point"`
+	FinishedAt    time.Time `json:"finished_at"`
+	Verified      Outcome   `json:"verified"` // Failed: kept, but damaged
+	Since         string    `json:"since"`    // Generation.Since
+	Collections   int       `json:"collections"`
+	Records       int64     `json:"records"`
+	Files         int       `json:"files"`
+	OriginalBytes int64     `json:"original_bytes"` // sum of the files' sizes
+	StoredBytes   int64     `json:"stored_bytes"`   // bytes that this backup added to the vault, after compression and encryption
+	FreezeSeconds float64   `json:"freeze_seconds"` // how long writers had to wait
+	Findings      int       `json:"findings"`
+}
+
+// Damaged reports whether records are known to be missing or wrong.
+func (b *Backup) Damaged() bool { return b.Verified == Failed }
+
+// Manifest is a backup with all that it says of itself.
+type Manifest struct {
+	Backup
+	Inventory   Inventory   `json:"inventory"`
+	Consistency Consistency `json:"consistency"`
+	FindingList []Finding   `json:"finding_list"`
+	FileList    []File      `json:"file_list"`
+}
+
+// Summarize sets the fields of the embedded Backup that follow from the others.
+func (m *Manifest) Summarize() {
+	m.Backup.Format = Format
+	m.Backup.Verified = OutcomeOf(m.FindingList)
+	m.Backup.Since = m.Inventory.Generation.Since
+	m.Backup.Collections = len(m.Inventory.Collections)
+	m.Backup.Records = m.Inventory.Records()
+	m.Backup.Files, m.OriginalBytes = 0, 0
+	for i := range m.FileList {
+		if m.FileList[i].Type == Regular {
+			m.Backup.Files++
+			m.OriginalBytes += m.FileList[i].Size
+		}
+	}
+	m.Backup.RestorePoint = m.Consistency.FrozenAt
+	m.Backup.FreezeSeconds = m.Consistency.FreezeSeconds
+	m.Backup.Findings = len(m.FindingList)
+}
+
+// Consistency is the evidence that a capture is one consistent cut.
+type Consistency struct {
+	Mode            Mode      `json:"mode"`
+	JournalMode     string    `json:"journal_mode"` // of the source: rollback or wal
+	FrozenAt        time.Time `json:"frozen_at"`    // every write acknowledged before is in
+	ReleasedAt      time.Time `json:"released_at"`  // no write begun after is in
+	FreezeSeconds   float64   `json:"freeze_seconds"`
+	LockWaitSeconds float64   `json:"lock_wait_seconds"` // spent waiting for a running write to end, over all attempts
+	Attempts        int       `json:"attempts"`          // 1 means the first one was good
+	PrecopyBytes    int64     `json:"precopy_bytes"`     // copied while Chroma wrote on
+	SettledBytes    int64     `json:"settled_bytes"`     // copied again under the freeze
+	HotJournal      bool      `json:"hot_journal"`       // a crash had left one; rolled back in the copy
+	WALBytes        int64     `json:"wal_bytes"`         // folded into the copy
+	Notes           []string  `json:"notes"`             // retries and why; never nil in a finished capture
+}
+
+// Mode is how a capture kept writers from changing the source.
+type Mode string
+
+// The modes.
+const (
+	// Frozen: SQLite's own write lock was held; writers waited, readers did not.
+	Frozen Mode = "frozen"
+	// HotJournal: a crashed Chroma had left a hot journal; SQLite's shared lock
+	// was held, which nobody can write past before rolling it back.
+	HotJournal Mode = "hot-journal"
+	// Optimistic: no lock could be had; nothing changed between a look before
+	// and a look after the copy.
+	Optimistic Mode = "optimistic"
+)
+
+// FileType is the type of a directory entry that is kept.
+type FileType string
+
+// The types. Sockets, pipes and devices are told as findings and not kept.
+const (
+	Regular   FileType = "file"
+	Directory FileType = "dir"
+	Symlink   FileType = "symlink"
+)
+
+// File is one entry of a source's directory.
+type File struct {
+	Path    string    `json:"path"` // relative to the source, with slashes; "." is the source itself
+	Type    FileType  `json:"type"`
+	Mode    uint32    `json:"mode"` // permission bits, with setuid, setgid and sticky as in chmod(2)
+	UID     int       `json:"uid"`
+	GID     int       `json:"gid"`
+	Size    int64     `json:"size_bytes"` // of the content; 0 for directories and symlinks
+	ModTime time.Time `json:"mod_time"`
+	Target  string    `json:"target,omitempty"` // of a symlink, as read
+	SHA256  string    `json:"sha256,omitempty"` // of the content, hexadecimal; set by Vault.Put
+}
+
+// ResolveBackup finds the backup that a user means by q: a full or shortened
+// ID, or "latest", optionally among the backups of one source ("" for all).
+// list is newest first. "latest" passes over damaged backups, unless there is
+// no other. Errors: NotFound, Usage when q fits several.
+func ResolveBackup(list []Backup, q, source string) (*Backup, error) {
+	var hits []*Backup
+	for i := range list {
+		b := &list[i]
+		if !b.Source.Matches(source) {
+			continue
+		}
+		if q == Latest || (q != "" && strings.HasPrefix(string(b.ID), strings.ToLower(q))) {
+			hits = append(hits, b)
+		}
+	}
+	switch {
+	case len(hits) == 0 && q == Latest:
+		return nil, Errorf(NotFound, "find the latest backup: the vault holds none").
+			WithHint("make one with \"colorfast backup PATH\"")
+	case len(hits) == 0:
+		return nil, Errorf(NotFound, "find backup %q: the vault holds no such backup", q).
+			WithHint("see \"colorfast list\"")
+	case q == Latest:
+		for _, b := range hits {
+			if !b.Damaged() && b.Source == hits[0].Source {
+				return b, nil
+			}
+		}
+		return hits[0], nil
+	case len(hits) > 1:
+		return nil, Errorf(Usage, "find backup %q: %d backups start like that", q, len(hits)).
+			WithHint("give more characters of the ID; see \"colorfast list\"")
+	}
+	return hits[0], nil
+}

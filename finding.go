@@ -1,0 +1,115 @@
+package colorfast
+
+import "fmt"
+
+// Finding says that something was looked at and is not as it should be. An
+// error, in contrast, says that colorfast could not look.
+type Finding struct {
+	Code     Code     `json:"code"`
+	Severity Severity `json:"severity"`
+	Object   string   `json:"object"`  // what it is about: a collection, a file, a directory
+	Detail   string   `json:"detail"`  // what was seen, one line
+	Records  int64    `json:"records"` // records lost or wrong because of it, as far as known
+	Remedy   string   `json:"remedy"`  // the next step
+}
+
+// Severity ranks a finding by what it means for a restore.
+type Severity string
+
+// The severities.
+const (
+	Note  Severity = "note"  // worth knowing; a restore is whole
+	Risk  Severity = "risk"  // a restore is whole, but something may go wrong later
+	Fatal Severity = "fatal" // a restore will miss records, or Chroma may not start on it
+)
+
+// Code names a kind of finding. A code is stable and never reused.
+type Code string
+
+// The codes; the catalogue below says what each means.
+const (
+	SysdbUnreadable  Code = "sysdb.unreadable"
+	SysdbCorrupt     Code = "sysdb.corrupt"
+	SysdbNewer       Code = "sysdb.newer"
+	SysdbOrphanArray Code = "sysdb.orphan-array-rows"
+	SysdbStaleFTS    Code = "sysdb.stale-full-text"
+	QueueRestarts    Code = "queue.restarts"
+	QueueUnreadable  Code = "queue.unreadable"
+	HNSWMissing      Code = "hnsw.missing"
+	HNSWTorn         Code = "hnsw.torn"
+	HNSWPickle       Code = "hnsw.pickle"
+	HNSWOrphan       Code = "hnsw.orphan-directory"
+	MissingVectors   Code = "records.missing-vector"
+	GhostVectors     Code = "records.ghost-vector"
+	WrongDimension   Code = "records.wrong-dimension"
+	AmbiguousUpdate  Code = "records.ambiguous-update"
+	UnreadableRecord Code = "records.unreadable"
+	SourceNetworkFS  Code = "source.network-file-system"
+	SourceOwners     Code = "source.several-owners"
+	SourceSpecial    Code = "source.special-file"
+	SourceUnlocked   Code = "source.not-locked"
+	StoredMissing    Code = "stored.missing"
+	StoredDiffers    Code = "stored.differs"
+	StoredRecords    Code = "stored.records-differ"
+)
+
+// FindingKind describes a code.
+type FindingKind struct {
+	Code     Code
+	Severity Severity
+	Meaning  string // one sentence
+	Remedy   string // one sentence; may name commands
+}
+
+// Catalogue returns every kind of finding. docs/findings.md is generated from
+// it.
+func Catalogue() []FindingKind {
+	return []FindingKind{
+		{SysdbUnreadable, Fatal, "chroma.sqlite3 cannot be opened or lacks Chroma's tables.", "Restore the newest earlier backup that is not damaged."},
+		{SysdbCorrupt, Fatal, "SQLite's own check finds chroma.sqlite3 malformed.", "Restore the newest earlier backup that is not damaged."},
+		{SysdbNewer, Note, "A Chroma newer than this colorfast knows has migrated the database.", "Update colorfast; the files are kept as they are."},
+		{SysdbOrphanArray, Risk, "Array metadata of deleted records is left over and can show up on later ones (chroma issue 7594).", "Delete the rows of embedding_metadata_array whose id is not in embeddings, with Chroma stopped."},
+		{SysdbStaleFTS, Risk, "The full-text index and the documents do not name the same records, so text searches can miss some.", "Rebuild it with \"chroma utils rebuild-fts\" or by updating the documents."},
+		{QueueRestarts, Fatal, "The queue is empty, so that new writes get numbers that Chroma takes for done and drops in silence.", "Restore an earlier backup, or re-create the collections before writing."},
+		{QueueUnreadable, Fatal, "A row of the queue that is still needed cannot be read.", "Restore the newest earlier backup that is not damaged."},
+		{HNSWMissing, Fatal, "Files of a vector segment are missing although they were saved before.", "Stop Chroma at once, for it destroys the rest when it opens the collection; then restore the newest backup that is not damaged."},
+		{HNSWTorn, Fatal, "The files of a vector segment do not belong to the same save; Chroma may crash on them or lose vectors.", "Restore the newest earlier backup that is not damaged, then write again what is newer."},
+		{HNSWPickle, Fatal, "index_metadata.pickle is cut short or is not what Chroma writes; every call on the collection fails.", "Restore the newest earlier backup that is not damaged, then write again what is newer."},
+		{HNSWOrphan, Note, "A segment directory belongs to no collection; Chroma leaves them behind when a collection is deleted.", "It can be deleted while Chroma is stopped."},
+		{MissingVectors, Fatal, "Records have no vector anywhere: queries cannot find them, and reading them fails.", "Restore an earlier backup that has them, or embed and upsert them again."},
+		{GhostVectors, Risk, "Vectors without a record: queries return them with no document, and adding their ids keeps the old vector.", "Upsert and then delete these ids."},
+		{WrongDimension, Fatal, "Vectors have another number of dimensions than their collection.", "Restore the newest earlier backup that is not damaged."},
+		{AmbiguousUpdate, Risk, "An id was updated before it was added and the index was saved ahead of the database, so Chroma's replay may keep the wrong vector.", "Upsert these ids again."},
+		{UnreadableRecord, Fatal, "Rows of a record hold values that Chroma does not write.", "Restore the newest earlier backup that is not damaged."},
+		{SourceNetworkFS, Risk, "The source lies on a network file system, where SQLite's locks cannot be relied on.", "Move the persist directory to a local disk."},
+		{SourceOwners, Risk, "More than one process has the source open; two Chromas on one directory destroy vectors.", "Stop all but one."},
+		{SourceSpecial, Note, "A socket, pipe or device lies in the source; it is not kept.", "None is needed."},
+		{SourceUnlocked, Risk, "SQLite's locks could not be used; that nothing changed was judged by looking before and after.", "Run colorfast on the host of the source, as a user who may read all of it."},
+		{StoredMissing, Fatal, "Something that the backup needs is not in the vault.", "Use another backup; look into the vault's storage."},
+		{StoredDiffers, Fatal, "A file of the backup does not read back as it was stored.", "Use another backup; look into the vault's storage."},
+		{StoredRecords, Fatal, "Records read from the backup are not those that were sealed in it.", "Use another backup; look into the vault's storage."},
+	}
+}
+
+// NewFinding makes a finding of a kind in the catalogue; detail is a format
+// for args. It panics for a code that is not in the catalogue, which only a
+// defect can cause.
+func NewFinding(code Code, object string, records int64, detail string, args ...any) Finding {
+	for _, k := range Catalogue() {
+		if k.Code == code {
+			return Finding{Code: code, Severity: k.Severity, Object: object, Detail: fmt.Sprintf(detail, args...), Records: records, Remedy: k.Remedy}
+		}
+	}
+	panic("colorfast: no such finding: " + string(code))
+}
+
+// OutcomeOf returns Failed if any finding is fatal, Passed otherwise. Use it
+// only where everything was looked at.
+func OutcomeOf(findings []Finding) Outcome {
+	for i := range findings {
+		if findings[i].Severity == Fatal {
+			return Failed
+		}
+	}
+	return Passed
+}

@@ -1,0 +1,73 @@
+package colorfast
+
+import "strings"
+
+// Source is one Chroma that is backed up: a persist directory on a host.
+type Source struct {
+	Host string `json:"host"` // host name where Path lies
+	Path string `json:"path"` // absolute, symbolic links resolved
+}
+
+// String returns "host:path".
+func (s Source) String() string { return s.Host + ":" + s.Path }
+
+// Matches reports whether a user who wrote q may mean this source: its path,
+// its host:path, or the last elements of its path. The empty q matches all.
+func (s Source) Matches(q string) bool {
+	return q == "" || s.Path == q || s.String() == q || strings.HasSuffix(s.Path, "/"+strings.Trim(q, "/"))
+}
+
+// Generation tells which Chroma last migrated a source. It is read from the
+// rows of the migrations table, the only reliable mark: every 1.x server
+// answers /version with the same constant.
+type Generation struct {
+	Sysdb  int    `json:"sysdb"`  // highest migration of directory sysdb
+	Metadb int    `json:"metadb"` // highest migration of directory metadb
+	Queue  int    `json:"queue"`  // highest migration of directory embeddings_queue
+	Since  string `json:"since"`  // the first Chroma release with these migrations, such as "1.5.0"
+	Newer  bool   `json:"newer"`  // has migrations that this colorfast does not know
+}
+
+// Inventory is what a backup holds, in Chroma's own words.
+type Inventory struct {
+	Generation  Generation   `json:"generation"`
+	Tenants     []string     `json:"tenants"`
+	Databases   []Database   `json:"databases"`
+	Collections []Collection `json:"collections"`
+}
+
+// Records returns the number of records in all collections.
+func (inv *Inventory) Records() int64 {
+	var n int64
+	for i := range inv.Collections {
+		n += inv.Collections[i].Records
+	}
+	return n
+}
+
+// Database is a Chroma database.
+type Database struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Tenant string `json:"tenant"`
+}
+
+// Collection is a Chroma collection as it was when captured.
+type Collection struct {
+	ID            string `json:"id"`
+	Name          string `json:"name"`
+	Tenant        string `json:"tenant"`
+	Database      string `json:"database"`
+	Dimension     int    `json:"dimension"`      // 0 before the first record
+	Space         string `json:"space"`          // l2, ip or cosine
+	Records       int64  `json:"records"`        // as the API's count would say after a restart
+	Queued        int64  `json:"queued"`         // records whose vector lies only in the queue
+	Digest        Digest `json:"digest"`         // of every record
+	VectorSegment string `json:"vector_segment"` // names its directory
+	MetadataSeq   int64  `json:"metadata_seq"`   // max_seq_id of the metadata segment, -1 for none
+	VectorSeq     int64  `json:"vector_seq"`     // max_seq_id of the vector segment, -1 for none
+	LastQueueSeq  int64  `json:"last_queue_seq"` // newest row in the queue for it, -1 for none
+}
+
+// String returns "tenant/database/name".
+func (c *Collection) String() string { return c.Tenant + "/" + c.Database + "/" + c.Name }

@@ -1,0 +1,60 @@
+package colorfast
+
+import (
+	"context"
+	"io"
+	"io/fs"
+)
+
+// Vault keeps backups. All methods are safe for concurrent use, and several
+// processes on several hosts may use one vault at the same time.
+type Vault interface {
+	// Put stores the files of m.FileList, read from content by their Path, and
+	// then m itself. It sets m.ID, m.StoredBytes, m.FinishedAt and every file's
+	// SHA256. On return the backup is durable and listed; on error it is not
+	// listed, now or later. Errors: Denied, Unreachable, Corrupt when a file's
+	// size is not the listed one.
+	Put(ctx context.Context, m *Manifest, content fs.FS, p Progress) error
+	// List returns all backups, newest restore point first.
+	List(ctx context.Context) ([]Backup, error)
+	// Manifest returns a backup with all that it says of itself. Errors:
+	// NotFound, Corrupt, Unsupported for a newer Format.
+	Manifest(ctx context.Context, id BackupID) (*Manifest, error)
+	// Open reads one regular file of a backup. A reader that reaches io.EOF has
+	// delivered authenticated bytes; it gives Corrupt otherwise.
+	Open(ctx context.Context, m *Manifest, path string) (io.ReadCloser, error)
+	// Check looks whether all that the backup needs is there (Stored), and also
+	// whether every byte reads back with its recorded hash (Bytes). What is
+	// wrong comes as findings; an error means that it could not look.
+	Check(ctx context.Context, m *Manifest, level Level, p Progress) ([]Finding, error)
+	// Close ends the use of the vault.
+	Close(ctx context.Context) error
+}
+
+// Level is how deep a check looks; each includes the ones before.
+type Level string
+
+// The levels.
+const (
+	Stored  Level = "stored"  // everything the backup needs exists in the vault
+	Bytes   Level = "bytes"   // every file reads back with its recorded hash
+	Records Level = "records" // every record can be read, and the digests are as sealed
+)
+
+// Progress is told how long work is coming along. Methods may be called from
+// several goroutines.
+type Progress interface {
+	// Begin starts a stage ("storing"); total is in bytes, 0 for not known.
+	Begin(stage string, total int64)
+	// Advance adds to the bytes done of the current stage.
+	Advance(bytes int64)
+}
+
+// Quiet is a Progress that shows nothing.
+type Quiet struct{}
+
+// Begin does nothing.
+func (Quiet) Begin(string, int64) {}
+
+// Advance does nothing.
+func (Quiet) Advance(int64) {}
