@@ -71,3 +71,17 @@ type Collection struct {
 
 // String returns "tenant/database/name".
 func (c *Collection) String() string { return c.Tenant + "/" + c.Database + "/" + c.Name }
+
+// Names that a restore gives to what it has not finished (RestorePrefix) and to
+// the data that it moved aside (AsidePrefix), where both must lie inside the
+// persist directory because that is a mount point.
+const (
+	RestorePrefix = ".colorfast-restore-"
+	AsidePrefix   = ".before-restore-"
+)
+
+// IsAside reports whether an entry at the top of a persist directory is a
+// restore's and no part of the source.
+func IsAside(name string) bool {
+	return strings.HasPrefix(name, RestorePrefix) || strings.HasPrefix(name, AsidePrefix)
+}

@@ -1,0 +1,70 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"colorfast/chroma"
+)
+
+// fold lets SQLite roll back a hot journal or fold in a write-ahead log, in the
+// copy, so that the copy is one quiet file. A database that SQLite cannot open
+// stays as it is: proving it tells.
+func (s *session) fold() error {
+	path := s.staged(chroma.SQLiteFile)
+	sidecars := []string{s.staged(chroma.JournalFile), s.staged(chroma.WALFile)}
+	found := false
+	for i, p := range sidecars {
+		fi, err := os.Stat(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("fold the journal: %w", err)
+		}
+		found = true
+		if i == 1 {
+			s.evidence.WALBytes = fi.Size()
+		}
+	}
+	if !found {
+		return nil
+	}
+	if err := checkpoint(path); err != nil {
+		s.log.Warn("journal not folded", "source", s.source, "err", err)
+		return nil
+	}
+	// The copy has changed: a further attempt must compare it anew.
+	delete(s.copied, chroma.SQLiteFile)
+	for i, p := range sidecars {
+		if err := os.RemoveAll(p); err != nil {
+			return fmt.Errorf("fold the journal: %w", err)
+		}
+		delete(s.copied, []string{chroma.JournalFile, chroma.WALFile}[i])
+	}
+	return os.RemoveAll(s.staged(chroma.SHMFile))
+}
+
+func checkpoint(path string) (err error) {
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := sqlitex.ExecuteTransient(conn, "SELECT count(*) FROM sqlite_master", nil); err != nil {
+		return err
+	}
+	busy := int64(0)
+	err = sqlitex.ExecuteTransient(conn, "PRAGMA wal_checkpoint(TRUNCATE)", &sqlitex.ExecOptions{
+		ResultFunc: func(stmt *sqlite.Stmt) error { busy = stmt.ColumnInt64(0); return nil },
+	})
+	if err == nil && busy != 0 {
+		err = errors.New("the copy is busy")
+	}
+	return err
+}

@@ -1,0 +1,137 @@
+package capture
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"colorfast"
+	"colorfast/chroma"
+)
+
+// signature is what tells that a file has changed since it was copied.
+type signature struct {
+	size         int64
+	mtime, ctime int64 // nanoseconds since 1970
+	inode        uint64
+	allocated    int64 // bytes on disk; less than size for a sparse file
+	uid, gid     int
+}
+
+// stampGrain is longer than the coarsest tick by which kernels stamp files
+// (10 ms at 100 Hz). A file changed more recently than this before it was
+// copied may have changed again under the same stamp.
+const stampGrain = 20 * time.Millisecond
+
+// entry is something in the source, as it was at one look.
+type entry struct {
+	path string // relative, with slashes; "." for the source itself
+	info fs.FileInfo
+	sig  signature
+}
+
+func (e entry) regular() bool { return e.info.Mode().IsRegular() }
+
+func (e entry) keepable() bool {
+	return e.regular() || e.info.IsDir() || e.info.Mode()&fs.ModeSymlink != 0
+}
+
+// segment reports whether the entry lies in a directory named like a segment.
+func (e entry) segment() bool {
+	dir, _, ok := strings.Cut(e.path, "/")
+	return ok && chroma.IsUUID(dir)
+}
+
+// aged reports whether the entry was stamped long enough ago that a change from
+// now on will show.
+func (e entry) aged() bool {
+	return time.Now().UnixNano()-max(e.sig.mtime, e.sig.ctime) > int64(stampGrain)
+}
+
+// look lists the source, in lexical order, without what SQLite makes anew (the
+// shared-memory file), without what a restore of ours has left beside the data,
+// and without what cannot be kept.
+func (s *session) look() ([]entry, error) {
+	var tree []entry
+	err := filepath.WalkDir(s.source, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) && p != s.source {
+				return nil // went away since its directory was read
+			}
+			return denied(err)
+		}
+		rel, err := filepath.Rel(s.source, p)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		if colorfast.IsAside(rel) && d.IsDir() {
+			return fs.SkipDir
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) || rel == chroma.SHMFile {
+			return nil
+		}
+		if err != nil {
+			return denied(err)
+		}
+		tree = append(tree, entry{path: rel, info: info, sig: signatureOf(info)})
+		return nil
+	})
+	s.tree = tree
+	return tree, err
+}
+
+// files lists the staged copy as it is to be kept, with owners, modes and times
+// of the source.
+func (s *session) files() ([]colorfast.File, error) {
+	var out []colorfast.File
+	for _, e := range s.tree {
+		fi, err := os.Lstat(s.staged(e.path))
+		switch {
+		case !e.keepable():
+			s.findings = append(s.findings, colorfast.NewFinding(colorfast.SourceSpecial, e.path, 0, "its type is %s", e.info.Mode().Type()))
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			continue // a journal, folded into the copy; or newer than the copy
+		case err != nil:
+			return nil, err
+		}
+		f := colorfast.File{Path: e.path, Mode: modeBits(e.info.Mode()), UID: e.sig.uid, GID: e.sig.gid, ModTime: e.info.ModTime().UTC()}
+		switch {
+		case e.info.IsDir():
+			f.Type = colorfast.Directory
+		case e.regular():
+			f.Type, f.Size = colorfast.Regular, fi.Size()
+		default:
+			f.Type = colorfast.Symlink
+			if f.Target, err = os.Readlink(s.staged(e.path)); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+func (s *session) staged(path string) string {
+	return filepath.Join(s.data, filepath.FromSlash(path))
+}
+
+// modeBits returns m's permission bits as chmod(2) takes them.
+func modeBits(m fs.FileMode) uint32 {
+	b := uint32(m.Perm())
+	if m&fs.ModeSetuid != 0 {
+		b |= 0o4000
+	}
+	if m&fs.ModeSetgid != 0 {
+		b |= 0o2000
+	}
+	if m&fs.ModeSticky != 0 {
+		b |= 0o1000
+	}
+	return b
+}
