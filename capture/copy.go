@@ -97,7 +97,7 @@ func transfer(ctx context.Context, out, src *os.File, sig signature) (int64, err
 			}
 		})
 	}
-	err := g.Wait()
+	err = g.Wait()
 	return written.Load(), err
 }
 

@@ -24,14 +24,14 @@ type session struct {
 	log       *slog.Logger
 
 	db       *os.File        // chroma.sqlite3 of the source, for reading; its descriptor carries the locks
-	copied   map[string]copy // by path relative to source: what the staging directory holds
+	copied   map[string]mirror // by path relative to source: what the staging directory holds
 	tree     []entry         // of the last look
 	evidence colorfast.Consistency
 	findings []colorfast.Finding
 }
 
-// copy is what is known of a file in the staging directory.
-type copy struct {
+// mirror is what is known of a file in the staging directory.
+type mirror struct {
 	sig     signature
 	settled bool // sig was old enough when the copy began that a later write shows
 }
@@ -45,7 +45,7 @@ func (c *Capture) open() (*session, error) {
 		prove:     c.Prove,
 		progress:  c.Progress,
 		log:       c.Log,
-		copied:    map[string]copy{},
+		copied:    map[string]mirror{},
 		evidence:  colorfast.Consistency{Notes: []string{}},
 	}
 	if s.maxFreeze == 0 {

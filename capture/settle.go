@@ -151,7 +151,7 @@ func (s *session) heldStill(f *freeze) error {
 }
 
 // sameContent compares all but the stamps that a chown or chmod changes.
-func (c copy) sameContent(sig signature) bool {
+func (c mirror) sameContent(sig signature) bool {
 	return c.sig.size == sig.size && c.sig.mtime == sig.mtime && c.sig.inode == sig.inode
 }
 
@@ -161,7 +161,7 @@ func (s *session) refresh(ctx context.Context, e entry) (int64, error) {
 	dst := s.staged(e.path)
 	switch {
 	case e.info.IsDir():
-		s.copied[e.path] = copy{sig: e.sig, settled: true}
+		s.copied[e.path] = mirror{sig: e.sig, settled: true}
 		return 0, os.MkdirAll(dst, 0o700)
 	case e.info.Mode()&fs.ModeSymlink != 0:
 		return 0, s.relink(e, dst)
@@ -177,7 +177,7 @@ func (s *session) refresh(ctx context.Context, e entry) (int64, error) {
 		return n, err
 	}
 	settled := begun-max(sig.mtime, sig.ctime) > int64(stampGrain)
-	s.copied[e.path] = copy{sig: sig, settled: settled}
+	s.copied[e.path] = mirror{sig: sig, settled: settled}
 	return n, nil
 }
 
@@ -189,6 +189,6 @@ func (s *session) relink(e entry, dst string) error {
 	if err := os.RemoveAll(dst); err != nil {
 		return err
 	}
-	s.copied[e.path] = copy{sig: e.sig, settled: true}
+	s.copied[e.path] = mirror{sig: e.sig, settled: true}
 	return os.Symlink(target, dst)
 }
