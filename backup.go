@@ -128,6 +128,9 @@ type Mode string
 const (
 	// Frozen: SQLite's own write lock was held; writers waited, readers did not.
 	Frozen Mode = "frozen"
+	// Shared: another process wrote without any pause; SQLite's shared lock was
+	// held, so that it could not commit. New readers waited too.
+	Shared Mode = "shared"
 	// HotJournal: a crashed Chroma had left a hot journal; SQLite's shared lock
 	// was held, which nobody can write past before rolling it back.
 	HotJournal Mode = "hot-journal"

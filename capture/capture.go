@@ -31,7 +31,6 @@ const (
 	// LongestFreeze is the largest MaxFreeze that is accepted.
 	LongestFreeze = 25 * time.Second
 
-	lockWait = 60 * time.Second // for a running write transaction to end
 	attempts = 6
 )
 

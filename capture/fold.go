@@ -15,8 +15,16 @@ import (
 // fold lets SQLite roll back a hot journal or fold in a write-ahead log, in the
 // copy, so that the copy is one quiet file. A database that SQLite cannot open
 // stays as it is: proving it tells.
-func (s *session) fold() error {
+func (s *session) fold(f *freeze) error {
 	path := s.staged(chroma.SQLiteFile)
+	if !f.needsJournal() {
+		// An unlocked look has copied the journal of a transaction that was not
+		// committed under the freeze.
+		delete(s.copied, chroma.JournalFile)
+		if err := os.RemoveAll(s.staged(chroma.JournalFile)); err != nil {
+			return fmt.Errorf("fold the journal: %w", err)
+		}
+	}
 	sidecars := []string{s.staged(chroma.JournalFile), s.staged(chroma.WALFile)}
 	found := false
 	for i, p := range sidecars {

@@ -27,14 +27,25 @@ type freeze struct {
 	unlocked error // why no lock could be had, where that is a worry
 }
 
-// take freezes the source, waiting for a running write to end. It polls
-// without holding anything in between, so that it cannot deadlock with a
-// writer that waits for the last reader to leave.
+// How long to look for a gap between write transactions, and how.
+const (
+	lockWait     = 60 * time.Second       // in all, until the capture gives up
+	patience     = 250 * time.Millisecond // looking now and then; enough for all but a writer without pauses
+	spinFor      = 30 * time.Millisecond  // looking all the time, to hit even a gap of microseconds
+	spinPause    = 5 * time.Millisecond   // between two such stretches
+	sharedSpared = 3 * time.Second        // before SHARED alone must do
+)
+
+// take freezes the source, waiting for a running write to end. It holds nothing
+// while it waits, so that it cannot deadlock with a writer that waits for the
+// last reader to leave.
 func (s *session) take(ctx context.Context) (*freeze, error) {
 	begun := time.Now()
 	defer func() { s.evidence.LockWaitSeconds += time.Since(begun).Seconds() }()
-	for pause := 200 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		f, err := s.try()
+	pause, spinUntil := 200*time.Microsecond, time.Time{}
+	for {
+		waited := time.Since(begun)
+		f, err := s.try(waited > sharedSpared)
 		switch {
 		case err != nil && noLocks(err):
 			return s.optimistic(err)
@@ -42,9 +53,15 @@ func (s *session) take(ctx context.Context) (*freeze, error) {
 			return nil, fmt.Errorf("lock %q: %w", s.db.Name(), err)
 		case f != nil:
 			return f, nil
-		case time.Since(begun) > lockWait:
+		case waited > lockWait:
 			return nil, colorfast.Errorf(colorfast.Locked, "lock %q: another process has been writing for %s", s.db.Name(), lockWait).
 				WithHint("see who has it open; a Chroma that hangs in a transaction must be restarted")
+		case waited < patience:
+			pause = min(2*pause, 5*time.Millisecond)
+		case time.Now().Before(spinUntil):
+			continue
+		default:
+			pause, spinUntil = spinPause, time.Now().Add(spinPause+spinFor)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return nil, err
@@ -53,8 +70,18 @@ func (s *session) take(ctx context.Context) (*freeze, error) {
 }
 
 // try takes the locks at once or not at all; nil and no error means that a
-// writer is at work.
-func (s *session) try() (f *freeze, err error) {
+// writer is at work. With shared, SHARED is enough in rollback-journal mode.
+func (s *session) try(shared bool) (f *freeze, err error) {
+	wal, err := isWAL(s.db)
+	if err != nil {
+		return nil, err
+	}
+	if !wal && !shared {
+		// A look takes nothing from anybody; only then it is worth a lock.
+		if active, err := writerActive(s.db); active || err != nil {
+			return nil, err
+		}
+	}
 	defer func() {
 		if f == nil {
 			err = errors.Join(err, unlockAll(s.db))
@@ -64,14 +91,14 @@ func (s *session) try() (f *freeze, err error) {
 	if !ok || err != nil {
 		return nil, err
 	}
-	wal, err := isWAL(s.db)
-	if err != nil {
+	// Only now can the journal mode not change any more.
+	if wal, err = isWAL(s.db); err != nil {
 		return nil, err
 	}
 	if wal {
 		return s.tryWAL()
 	}
-	return s.tryRollback()
+	return s.tryRollback(shared)
 }
 
 // tryRollback goes on from SHARED in rollback-journal mode.
@@ -83,10 +110,21 @@ func (s *session) try() (f *freeze, err error) {
 // journal SHARED alone is held, which nobody can roll back or write past. A
 // journal that appears after the look is harmless: our SHARED lock has kept its
 // writer from touching the database.
-func (s *session) tryRollback() (*freeze, error) {
+//
+// A process that writes without a pause holds RESERVED nearly always. Then, at
+// last, SHARED alone is held too: the writer may go on preparing its
+// transaction, and can neither write to the database nor commit. While it waits
+// for that it lets no new reader in, which is why this comes last.
+func (s *session) tryRollback(shared bool) (*freeze, error) {
 	active, err := writerActive(s.db)
-	if active || err != nil {
+	if err != nil {
 		return nil, err
+	}
+	if active {
+		if !shared {
+			return nil, nil
+		}
+		return &freeze{mode: colorfast.Shared, start: time.Now(), db: s.db}, nil
 	}
 	hot, err := hotJournal(filepath.Join(s.source, chroma.JournalFile))
 	if err != nil {
@@ -131,6 +169,12 @@ func (s *session) tryWAL() (*freeze, error) {
 func (s *session) optimistic(why error) (*freeze, error) {
 	wal, err := isWAL(s.db)
 	return &freeze{mode: colorfast.Optimistic, wal: wal, start: time.Now(), db: s.db, unlocked: why}, err
+}
+
+// needsJournal reports whether a rollback journal belongs to the cut. It does
+// not where a lock of ours kept its writer from touching the database.
+func (f *freeze) needsJournal() bool {
+	return f.mode == colorfast.HotJournal || f.mode == colorfast.Optimistic
 }
 
 // release gives all locks back. It may be called more than once and from a

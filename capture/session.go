@@ -23,9 +23,9 @@ type session struct {
 	progress  colorfast.Progress
 	log       *slog.Logger
 
-	db       *os.File        // chroma.sqlite3 of the source, for reading; its descriptor carries the locks
+	db       *os.File          // chroma.sqlite3 of the source, for reading; its descriptor carries the locks
 	copied   map[string]mirror // by path relative to source: what the staging directory holds
-	tree     []entry         // of the last look
+	tree     []entry           // of the last look
 	evidence colorfast.Consistency
 	findings []colorfast.Finding
 }
@@ -179,11 +179,12 @@ func (s *session) attempt(ctx context.Context) (*Cut, error) {
 		return nil, err
 	}
 	s.progress.Begin("settling", 0)
-	if err := s.frozen(ctx); err != nil {
+	f, err := s.frozen(ctx)
+	if err != nil {
 		return nil, err
 	}
 	s.progress.Begin("proving", 0)
-	if err := s.fold(); err != nil {
+	if err := s.fold(f); err != nil {
 		return nil, err
 	}
 	findings, err := s.prove(ctx, s.data)
@@ -197,11 +198,12 @@ func (s *session) attempt(ctx context.Context) (*Cut, error) {
 	return &Cut{Dir: s.data, Files: files, Findings: findings}, nil
 }
 
-// frozen is the part of an attempt during which writers wait.
-func (s *session) frozen(ctx context.Context) error {
+// frozen is the part of an attempt during which writers wait. The freeze that it
+// returns has ended.
+func (s *session) frozen(ctx context.Context) (*freeze, error) {
 	f, err := s.take(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	bounded, cancel := context.WithCancelCause(ctx)
 	fired := make(chan struct{})
@@ -223,13 +225,13 @@ func (s *session) frozen(ctx context.Context) error {
 	cancel(nil)
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return nil, ctx.Err()
 	case !stopped:
-		return cause
+		return nil, cause
 	case settleErr != nil:
-		return settleErr
+		return nil, settleErr
 	case closeErr != nil:
-		return fmt.Errorf("release the source: %w", closeErr)
+		return nil, fmt.Errorf("release the source: %w", closeErr)
 	}
 	if f.unlocked != nil {
 		s.findings = append(s.findings, colorfast.NewFinding(colorfast.SourceUnlocked, s.source, 0, "%v", f.unlocked))
@@ -239,7 +241,7 @@ func (s *session) frozen(ctx context.Context) error {
 	s.evidence.JournalMode = journalMode(f.wal)
 	s.evidence.FrozenAt, s.evidence.ReleasedAt = f.start.UTC(), released.UTC()
 	s.evidence.FreezeSeconds = released.Sub(f.start).Seconds()
-	return nil
+	return f, nil
 }
 
 func journalMode(wal bool) string {

@@ -83,7 +83,12 @@ func (s *session) forget(tree []entry) {
 // one that starts later is not in the copy at all. A file stamped just now is
 // left for the next round, for only then does its stamp prove anything.
 func (s *session) settle(ctx context.Context, f *freeze) error {
-	choose := func(e entry) bool { return !e.segment() || e.aged() }
+	choose := func(e entry) bool {
+		if e.path == chroma.JournalFile {
+			return f.needsJournal()
+		}
+		return !e.segment() || e.aged()
+	}
 	for {
 		n, err := s.pass(ctx, choose)
 		s.evidence.SettledBytes += n
@@ -131,7 +136,11 @@ func (s *session) steady() (bool, error) {
 // heldStill checks that the lock did what it promises: the database is as it
 // was copied. If not, the locks do not work here, and there is no cut.
 func (s *session) heldStill(f *freeze) error {
-	for _, name := range []string{chroma.SQLiteFile, chroma.WALFile, chroma.JournalFile} {
+	names := []string{chroma.SQLiteFile, chroma.WALFile}
+	if f.needsJournal() {
+		names = append(names, chroma.JournalFile)
+	}
+	for _, name := range names {
 		fi, err := os.Lstat(filepath.Join(s.source, name))
 		was, had := s.copied[name]
 		switch {
@@ -168,7 +177,7 @@ func (s *session) refresh(ctx context.Context, e entry) (int64, error) {
 	case !e.regular():
 		return 0, nil
 	}
-	begun := time.Now().UnixNano()
+	begun := time.Now()
 	n, sig, err := s.update(ctx, e, dst)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -176,8 +185,7 @@ func (s *session) refresh(ctx context.Context, e entry) (int64, error) {
 	if err != nil {
 		return n, err
 	}
-	settled := begun-max(sig.mtime, sig.ctime) > int64(stampGrain)
-	s.copied[e.path] = mirror{sig: sig, settled: settled}
+	s.copied[e.path] = mirror{sig: sig, settled: sig.aged(begun)}
 	return n, nil
 }
 

@@ -26,6 +26,13 @@ type signature struct {
 // copied may have changed again under the same stamp.
 const stampGrain = 20 * time.Millisecond
 
+// aged reports whether a change after now will show in the stamps. A stamp from
+// the future, left by a clock that was set back, is as good as an old one.
+func (g signature) aged(now time.Time) bool {
+	age := now.UnixNano() - max(g.mtime, g.ctime)
+	return age > int64(stampGrain) || age < -int64(stampGrain)
+}
+
 // entry is something in the source, as it was at one look.
 type entry struct {
 	path string // relative, with slashes; "." for the source itself
@@ -48,7 +55,7 @@ func (e entry) segment() bool {
 // aged reports whether the entry was stamped long enough ago that a change from
 // now on will show.
 func (e entry) aged() bool {
-	return time.Now().UnixNano()-max(e.sig.mtime, e.sig.ctime) > int64(stampGrain)
+	return e.sig.aged(time.Now())
 }
 
 // look lists the source, in lexical order, without what SQLite makes anew (the
