@@ -1,0 +1,8 @@
+package chromatest
+
+import "syscall"
+
+// dieWithParent makes the kernel kill the program when its parent ends.
+func dieWithParent() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,310 @@
+// Package fake has adapters for tests: simple, and true to their contracts.
+//
+// Start reading at Vault.
+package fake
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"colorfast"
+)
+
+// Vault is a colorfast.Vault that keeps plain files in a directory: one named
+// by its hash for each content, one for each manifest. Several processes may
+// use one directory. It neither compresses nor encrypts; damage is found by
+// the hash. Nothing is flushed to disk: "durable" means here that it outlives
+// the process.
+type Vault struct {
+	dir string
+
+	// OnOpen, if set, is called before a file is opened and may refuse it. Set
+	// it before the vault is used.
+	OnOpen func(path string) error
+	// OnRead, if set, is called with each portion of content that is read, and
+	// may change or refuse it. Set it before the vault is used.
+	OnRead func(path string, b []byte) error
+}
+
+var _ colorfast.Vault = (*Vault)(nil)
+
+// NewVault opens the vault in dir, which is made if it does not exist.
+func NewVault(dir string) (*Vault, error) {
+	for _, d := range []string{"blobs", "manifests"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			return nil, colorfast.Errorf(colorfast.Internal, "make vault %q: %w", dir, err)
+		}
+	}
+	return &Vault{dir: dir}, nil
+}
+
+// blob returns the path of a content.
+func (v *Vault) blob(sum string) string { return filepath.Join(v.dir, "blobs", filepath.Base(sum)) }
+
+// manifest returns the path of a manifest.
+func (v *Vault) manifest(id colorfast.BackupID) string {
+	return filepath.Join(v.dir, "manifests", filepath.Base(string(id))+".json")
+}
+
+// Put implements colorfast.Vault.
+func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p colorfast.Progress) error {
+	if p == nil {
+		p = colorfast.Quiet{}
+	}
+	var total int64
+	for i := range m.FileList {
+		total += m.FileList[i].Size
+	}
+	p.Begin("storing", total)
+	sums, stored := make([]string, len(m.FileList)), int64(0)
+	for i := range m.FileList {
+		f := &m.FileList[i]
+		if f.Type != colorfast.Regular {
+			continue
+		}
+		sum, added, err := v.putFile(ctx, f, content, p)
+		if err != nil {
+			return err
+		}
+		sums[i] = sum
+		stored += added
+	}
+	done := *m
+	done.FileList = slices.Clone(m.FileList)
+	for i, s := range sums {
+		done.FileList[i].SHA256 = s
+	}
+	done.Format = colorfast.Format
+	done.ID, done.StoredBytes, done.FinishedAt = newID(), stored, time.Now().UTC()
+	b, err := json.Marshal(&done)
+	if err != nil {
+		return colorfast.Errorf(colorfast.Internal, "encode manifest: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := v.write(v.manifest(done.ID), strings.NewReader(string(b))); err != nil {
+		return colorfast.Errorf(colorfast.Internal, "store manifest: %w", err)
+	}
+	*m = done
+	return nil
+}
+
+// newID returns a name that no other backup has.
+func newID() colorfast.BackupID {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return colorfast.BackupID(hex.EncodeToString(b[:]))
+}
+
+// putFile stores one file and returns its hash and the bytes that were new.
+func (v *Vault) putFile(ctx context.Context, f *colorfast.File, content fs.FS, p colorfast.Progress) (sum string, added int64, err error) {
+	in, err := content.Open(f.Path)
+	if err != nil {
+		return "", 0, colorfast.Errorf(colorfast.Corrupt, "store %q: %w", f.Path, err)
+	}
+	defer in.Close()
+	tmp, err := os.CreateTemp(v.dir, "incoming-")
+	if err != nil {
+		return "", 0, colorfast.Errorf(colorfast.Internal, "store %q: %w", f.Path, err)
+	}
+	defer os.Remove(tmp.Name())
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(tmp, h, advance{p}), &reader{ctx: ctx, in: io.LimitReader(in, f.Size+1)})
+	err = errors.Join(err, tmp.Close())
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return "", 0, colorfast.Errorf(colorfast.KindOf(err), "store %q: %w", f.Path, err)
+	}
+	if n != f.Size {
+		return "", 0, colorfast.Errorf(colorfast.Corrupt, "store %q: it has not the listed size of %d bytes", f.Path, f.Size)
+	}
+	sum = hex.EncodeToString(h.Sum(nil))
+	if _, err := os.Stat(v.blob(sum)); err == nil {
+		return sum, 0, nil
+	}
+	if err := os.Rename(tmp.Name(), v.blob(sum)); err != nil {
+		return "", 0, colorfast.Errorf(colorfast.Internal, "store %q: %w", f.Path, err)
+	}
+	return sum, n, nil
+}
+
+// advance tells a Progress what is written to it.
+type advance struct{ p colorfast.Progress }
+
+// Write implements io.Writer.
+func (a advance) Write(b []byte) (int, error) { a.p.Advance(int64(len(b))); return len(b), nil }
+
+// write makes a file that appears at once and whole.
+func (v *Vault) write(path string, r io.Reader) error {
+	tmp, err := os.CreateTemp(v.dir, "incoming-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = io.Copy(tmp, r)
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+// List implements colorfast.Vault.
+func (v *Vault) List(ctx context.Context) ([]colorfast.Backup, error) {
+	names, err := os.ReadDir(filepath.Join(v.dir, "manifests"))
+	if err != nil {
+		return nil, colorfast.Errorf(colorfast.Unreachable, "list backups: %w", err)
+	}
+	list := make([]colorfast.Backup, 0, len(names))
+	for _, n := range names {
+		m, err := v.Manifest(ctx, colorfast.BackupID(strings.TrimSuffix(n.Name(), ".json")))
+		if colorfast.KindOf(err) == colorfast.NotFound && err != nil {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, m.Backup)
+	}
+	slices.SortStableFunc(list, func(a, b colorfast.Backup) int {
+		return cmp.Or(b.RestorePoint.Compare(a.RestorePoint), b.FinishedAt.Compare(a.FinishedAt))
+	})
+	return list, nil
+}
+
+// Manifest implements colorfast.Vault.
+func (v *Vault) Manifest(ctx context.Context, id colorfast.BackupID) (*colorfast.Manifest, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(v.manifest(id))
+	if errors.Is(err, fs.ErrNotExist) || id == "" {
+		return nil, colorfast.Errorf(colorfast.NotFound, "find backup %q: the vault holds no such backup", string(id))
+	}
+	if err != nil {
+		return nil, colorfast.Errorf(colorfast.Unreachable, "read backup %q: %w", string(id), err)
+	}
+	m := &colorfast.Manifest{}
+	if err := json.Unmarshal(b, m); err != nil {
+		return nil, colorfast.Errorf(colorfast.Corrupt, "read backup %q: %w", string(id), err)
+	}
+	if m.Format > colorfast.Format {
+		return nil, colorfast.Errorf(colorfast.Unsupported, "read backup %q: format %d is newer than this program", string(id), m.Format)
+	}
+	return m, nil
+}
+
+// Open implements colorfast.Vault.
+func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string) (io.ReadCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(m.FileList, func(f colorfast.File) bool { return f.Path == path && f.Type == colorfast.Regular })
+	if i < 0 {
+		return nil, colorfast.Errorf(colorfast.NotFound, "open %q: backup %q has no such file", path, m.ID.Short())
+	}
+	if v.OnOpen != nil {
+		if err := v.OnOpen(path); err != nil {
+			return nil, err
+		}
+	}
+	f, err := os.Open(v.blob(m.FileList[i].SHA256))
+	if err != nil {
+		return nil, colorfast.Errorf(colorfast.Corrupt, "open %q: its content is missing: %w", path, err)
+	}
+	return &reader{ctx: ctx, in: f, Closer: f, path: path, change: v.OnRead, want: m.FileList[i].SHA256, sum: sha256.New()}, nil
+}
+
+// reader reads until its context ends, and checks the hash if it is to.
+type reader struct {
+	io.Closer
+	ctx    context.Context
+	in     io.Reader
+	path   string
+	change func(path string, b []byte) error
+	want   string
+	sum    hash.Hash
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.in.Read(b)
+	if r.change != nil && n > 0 {
+		if err := r.change(r.path, b[:n]); err != nil {
+			return 0, err
+		}
+	}
+	if r.sum != nil {
+		r.sum.Write(b[:n])
+		if err == io.EOF && hex.EncodeToString(r.sum.Sum(nil)) != r.want {
+			return n, colorfast.Errorf(colorfast.Corrupt, "read %q: its content is not what was stored", r.path)
+		}
+	}
+	return n, err
+}
+
+// Check implements colorfast.Vault.
+func (v *Vault) Check(ctx context.Context, m *colorfast.Manifest, level colorfast.Level, p colorfast.Progress) ([]colorfast.Finding, error) {
+	if p == nil {
+		p = colorfast.Quiet{}
+	}
+	p.Begin("checking", m.OriginalBytes)
+	var found []colorfast.Finding
+	for i := range m.FileList {
+		f := &m.FileList[i]
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if f.Type != colorfast.Regular {
+			continue
+		}
+		info, err := os.Stat(v.blob(f.SHA256))
+		if err != nil {
+			found = append(found, colorfast.NewFinding(colorfast.StoredMissing, f.Path, 0, "its content is missing"))
+			continue
+		}
+		if level == colorfast.Stored {
+			if info.Size() != f.Size {
+				found = append(found, colorfast.NewFinding(colorfast.StoredDiffers, f.Path, 0, "%d bytes are stored, not %d", info.Size(), f.Size))
+			}
+			continue
+		}
+		r, err := v.Open(ctx, m, f.Path)
+		if err == nil {
+			_, err = io.Copy(advance{p}, r)
+			err = errors.Join(err, r.Close())
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			found = append(found, colorfast.NewFinding(colorfast.StoredDiffers, f.Path, 0, "%v", err))
+		}
+	}
+	return found, nil
+}
+
+// Close implements colorfast.Vault.
+func (v *Vault) Close(context.Context) error { return nil }
+
+// Blob returns the file in which a content is kept, so that tests can damage
+// or delete it.
+func (v *Vault) Blob(f *colorfast.File) string { return v.blob(f.SHA256) }

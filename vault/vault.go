@@ -1,0 +1,244 @@
+// Package vault keeps backups. It is the only package that knows Kopia, whose
+// repository library does the storing: packs, deduplication, compression,
+// authenticated encryption, safe concurrent writers.
+//
+// A backup is a tree of Kopia objects (data/… and manifest.json) and one Kopia
+// manifest of type "snapshot" that names its root. Everything is written and
+// made durable, and looked for in the storage, before the one manifest is
+// written: so whoever finds a backup listed finds all of it. What a killed Put
+// left belongs to no manifest, and Maintain gives its space back. Stock Kopia
+// can list and restore a vault, and its garbage collection keeps our backups.
+//
+// Start reading at Vault.Put.
+//
+// BUG(colorfast): a Put that runs for more than a day while another process
+// maintains the vault relies on the check before its manifest is written, which
+// brings back what was marked as garbage meanwhile, or fails.
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"colorfast"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/format"
+)
+
+// Everybody who uses a vault through colorfast is the same user to Kopia. So
+// every host may maintain the vault when that is due (see Maintain), and a
+// stock kopia, which is somebody else, leaves it alone.
+const (
+	userName = "colorfast"
+	hostName = "vault"
+	owner    = userName + "@" + hostName
+)
+
+// Options say which vault to use, and how.
+type Options struct {
+	URL      string       // file:///abs/path, or a path
+	Password Secret       // required
+	CacheDir string       // for storages that are far away; a folder is read where it is, and needs none
+	Log      *slog.Logger // nil means silent
+
+	// wrap stands between Kopia and the storage; nil for nothing. For tests.
+	wrap func(blob.Storage) blob.Storage
+}
+
+func (o *Options) wrapped(st blob.Storage) blob.Storage {
+	if o.wrap != nil {
+		return o.wrap(st)
+	}
+	return st
+}
+
+// Vault is an open vault. It implements colorfast.Vault.
+type Vault struct {
+	opts Options
+	conn *connection
+
+	mu   sync.Mutex
+	tree *tree // of the backup that was read last
+}
+
+var _ colorfast.Vault = (*Vault)(nil)
+
+// Open opens an existing vault. Close must be called. Errors: NotFound when
+// there is none, Denied for a wrong password, Corrupt, Unreachable,
+// Unsupported for a storage that is not known.
+func Open(ctx context.Context, o Options) (*Vault, error) {
+	if o.Password.IsZero() {
+		return nil, colorfast.Errorf(colorfast.Usage, "open vault %q: no password is given", o.URL)
+	}
+	conn, err := connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Vault{opts: o, conn: conn}, nil
+}
+
+// Close implements colorfast.Vault. Nothing may be under way.
+func (v *Vault) Close(ctx context.Context) error {
+	if err := v.conn.close(v.ctx(ctx)); err != nil {
+		return fail(err, colorfast.Internal, "close vault %q", v.opts.URL)
+	}
+	return nil
+}
+
+// ctx prepares a caller's context for Kopia.
+func (v *Vault) ctx(ctx context.Context) context.Context { return withLog(ctx, v.opts.Log) }
+
+// connection is an open Kopia repository and what must go when it is closed.
+type connection struct {
+	repo.DirectRepository
+	dir       string // private to the process, with Kopia's configuration file
+	manifests catalogue
+
+	once sync.Once
+	err  error
+}
+
+func (c *connection) close(ctx context.Context) error {
+	c.once.Do(func() {
+		c.err = errors.Join(c.DirectRepository.Close(context.WithoutCancel(ctx)), os.RemoveAll(c.dir))
+	})
+	return c.err
+}
+
+// connect opens the repository. Kopia wants a configuration file: it lies in a
+// private folder, holds no secret and goes with the connection.
+func connect(ctx context.Context, o Options) (_ *connection, err error) {
+	storage, err := openStorage(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	st := &guard{Storage: o.wrapped(storage)}
+	if err := readFormat(ctx, st, o.URL); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "colorfast-vault-")
+	if err != nil {
+		return nil, colorfast.Errorf(colorfast.Internal, "open vault %q: %w", o.URL, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	rep, err := openRepository(ctx, o, st, dir)
+	if err != nil {
+		return nil, diagnose(ctx, st, o, err)
+	}
+	return &connection{DirectRepository: rep, dir: dir}, nil
+}
+
+func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo.DirectRepository, error) {
+	info := offer(st)
+	defer handles.Delete(st.number)
+	config, err := json.Marshal(repo.LocalConfig{
+		Storage: &info,
+		// No cache: bytes of a backup are read from where they are kept. (With
+		// a cache folder but no room for contents, v0.22.3 panics on reading.)
+		Caching: &content.CachingOptions{},
+		ClientOptions: repo.ClientOptions{
+			Hostname: hostName, Username: userName, Description: "colorfast",
+			FormatBlobCacheDuration: -1, // do not trust a cached copy on opening
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "kopia.json")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		return nil, err
+	}
+	rep, err := repo.Open(withLog(context.WithoutCancel(ctx), o.Log), file, o.Password.text, &repo.Options{
+		DisableRepositoryLog: true,           // or every process would add _log blobs to the vault
+		DoNotWaitForUpgrade:  true,           // or Open would wait without end
+		OnFatalError:         func(error) {}, // or Kopia would end the process; the error comes back too
+	})
+	if err != nil {
+		return nil, err
+	}
+	direct, ok := rep.(repo.DirectRepository)
+	if !ok {
+		return nil, errors.Join(errors.New("not a direct repository"), rep.Close(ctx))
+	}
+	return direct, nil
+}
+
+// readFormat reads the blob that makes a storage a vault, as far as that goes
+// without a password.
+func readFormat(ctx context.Context, st blob.Storage, url string) error {
+	var out bytesOut
+	err := st.GetBlob(ctx, formatBlob, 0, -1, &out)
+	if errors.Is(err, blob.ErrBlobNotFound) {
+		packs := false
+		stop := errors.New("stop")
+		lerr := st.ListBlobs(ctx, "q", func(blob.Metadata) error { packs = true; return stop })
+		if packs {
+			return damaged(url, "its file "+formatBlob+" is missing")
+		}
+		if lerr != nil {
+			return fail(lerr, colorfast.Unreachable, "open vault %q", url)
+		}
+		return noVault(url)
+	}
+	if err != nil {
+		return fail(err, colorfast.Unreachable, "open vault %q", url)
+	}
+	f, err := format.ParseKopiaRepositoryJSON(out.b)
+	if err != nil || len(f.UniqueID) != format.UniqueIDLengthBytes || len(f.EncryptedFormatBytes) == 0 {
+		return damaged(url, "its file "+formatBlob+" is damaged")
+	}
+	return nil
+}
+
+func damaged(url, what string) error {
+	return colorfast.Errorf(colorfast.Corrupt, "open vault %q: %s", url, what).
+		WithHint("the file %q holds a copy of %q", formatCopyBlob, formatBlob)
+}
+
+// diagnose says why the repository did not open. To Kopia a damaged format and
+// a wrong password look the same; the copy of the format tells them apart.
+func diagnose(ctx context.Context, st blob.Storage, o Options, err error) error {
+	if !errors.Is(err, format.ErrInvalidPassword) {
+		return fail(err, colorfast.Corrupt, "open vault %q", o.URL)
+	}
+	var now, then bytesOut
+	e1, e2 := st.GetBlob(ctx, formatBlob, 0, -1, &now), st.GetBlob(ctx, formatCopyBlob, 0, -1, &then)
+	if e1 == nil && e2 == nil && string(now.b) != string(then.b) && opens(then.b, o.Password) {
+		return damaged(o.URL, "its file "+formatBlob+" is damaged, or the password was changed since")
+	}
+	return colorfast.Errorf(colorfast.Denied, "open vault %q: wrong password", o.URL)
+}
+
+// opens reports whether the password opens these bytes of a format.
+func opens(b []byte, password Secret) bool {
+	_, err := format.NewManager(context.Background(), formatOnly{b: b}, "", 0, password.text, time.Now)
+	return err == nil
+}
+
+// formatOnly is a storage that holds nothing but a format.
+type formatOnly struct {
+	blob.Storage
+	b []byte
+}
+
+// GetBlob implements blob.Storage.
+func (f formatOnly) GetBlob(_ context.Context, id blob.ID, _, _ int64, out blob.OutputBuffer) error {
+	if id != formatBlob {
+		return blob.ErrBlobNotFound
+	}
+	_, err := out.Write(f.b)
+	return err
+}

@@ -1,0 +1,73 @@
+package verify
+
+import (
+	"context"
+	"log/slog"
+
+	"colorfast"
+)
+
+// Proof returns a function that proves a directory to be what a manifest says
+// of it, record by record: every collection is there with its count and digest.
+// It returns what is wrong beyond the findings that the manifest lists itself.
+// scratch is an existing folder for temporary files.
+func Proof(scratch string, p colorfast.Progress, log *slog.Logger) func(ctx context.Context, dir string, want *colorfast.Manifest) ([]colorfast.Finding, error) {
+	return func(ctx context.Context, dir string, want *colorfast.Manifest) ([]colorfast.Finding, error) {
+		v := Directory{Dir: dir, Scratch: scratch, Progress: p, Log: log}
+		r, err := v.Run(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return append(unlisted(r.Findings, want.FindingList), differences(&r.Inventory, &want.Inventory)...), nil
+	}
+}
+
+// unlisted returns those of found that known does not have.
+func unlisted(found, known []colorfast.Finding) []colorfast.Finding {
+	type key struct {
+		code   colorfast.Code
+		object string
+	}
+	listed := map[key]bool{}
+	for _, f := range known {
+		listed[key{f.Code, f.Object}] = true
+	}
+	var out []colorfast.Finding
+	for _, f := range found {
+		if !listed[key{f.Code, f.Object}] {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// differences compares what was read with what was sealed.
+func differences(got, want *colorfast.Inventory) []colorfast.Finding {
+	var out []colorfast.Finding
+	add := func(object string, n int64, detail string, args ...any) {
+		out = append(out, colorfast.NewFinding(colorfast.StoredRecords, object, n, detail, args...))
+	}
+	read := map[string]*colorfast.Collection{}
+	for i := range got.Collections {
+		read[got.Collections[i].ID] = &got.Collections[i]
+	}
+	for i := range want.Collections {
+		w := &want.Collections[i]
+		g := read[w.ID]
+		delete(read, w.ID)
+		switch {
+		case g == nil:
+			add(w.String(), w.Records, "the collection is missing")
+		case g.Records != w.Records:
+			add(w.String(), max(w.Records-g.Records, g.Records-w.Records), "%d records were sealed, %d are there", w.Records, g.Records)
+		case g.Digest != w.Digest:
+			add(w.String(), 0, "the digest is %.16s…, %.16s… was sealed", g.Digest, w.Digest)
+		case g.Name != w.Name || g.Space != w.Space || g.Dimension != w.Dimension:
+			add(w.String(), 0, "name, space or dimension differ: %s %s %d", g.Name, g.Space, g.Dimension)
+		}
+	}
+	for _, g := range read {
+		add(g.String(), g.Records, "no such collection was sealed")
+	}
+	return out
+}
