@@ -69,7 +69,7 @@ func Catalogue() []FindingKind {
 		{SysdbCorrupt, Fatal, "SQLite's own check finds chroma.sqlite3 malformed.", "Restore the newest earlier backup that is not damaged."},
 		{SysdbNewer, Note, "A Chroma newer than this colorfast knows has migrated the database.", "Update colorfast; the files are kept as they are."},
 		{SysdbOrphanArray, Risk, "Array metadata of deleted records is left over and can show up on later ones (chroma issue 7594).", "Delete the rows of embedding_metadata_array whose id is not in embeddings, with Chroma stopped."},
-		{SysdbStaleFTS, Risk, "The full-text index and the documents do not name the same records, so text searches can miss some.", "Rebuild it with \"chroma utils rebuild-fts\" or by updating the documents."},
+		{SysdbStaleFTS, Risk, "Documents are not in the full-text index, so text searches miss them.", "Rebuild it with \"chroma utils rebuild-fts\" or by updating the documents."},
 		{QueueRestarts, Fatal, "The queue is empty, so that new writes get numbers that Chroma takes for done and drops in silence.", "Restore an earlier backup, or re-create the collections before writing."},
 		{QueueUnreadable, Fatal, "A row of the queue that is still needed cannot be read.", "Restore the newest earlier backup that is not damaged."},
 		{HNSWMissing, Fatal, "Files of a vector segment are missing although they were saved before.", "Stop Chroma at once, for it destroys the rest when it opens the collection; then restore the newest backup that is not damaged."},

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"colorfast"
 	"colorfast/internal/openfiles"
 )
@@ -183,7 +181,7 @@ func TestSpace(t *testing.T) {
 	})
 	t.Run("that ends in the middle leaves nothing", func(t *testing.T) {
 		disk := filepath.Join(t.TempDir(), "disk")
-		mount(t, disk, "tmpfs", "tmpfs", 0, "size=200k")
+		mount(t, disk, "tmpfs", "size=200k")
 		r := s.restore(filepath.Join(disk, "target"))
 		r.free = func(string) (int64, int64, error) { return 1 << 40, -1, nil }
 		_, err := r.Run(context.Background())
@@ -196,7 +194,7 @@ func TestSpace(t *testing.T) {
 	})
 	t.Run("that ends in the middle of a replacement leaves the old", func(t *testing.T) {
 		target := filepath.Join(t.TempDir(), "volume")
-		mount(t, target, "tmpfs", "tmpfs", 0, "size=200k")
+		mount(t, target, "tmpfs", "size=200k")
 		oldChroma(t, target)
 		before := topless(snapshot(t, target))
 		r := s.restore(target)
@@ -221,9 +219,9 @@ func TestRestoreToAMount(t *testing.T) {
 			leaks(t)
 			target := filepath.Join(t.TempDir(), "volume")
 			if kind == "tmpfs" {
-				mount(t, target, "tmpfs", "tmpfs", 0, "")
+				mount(t, target, "tmpfs", "")
 			} else {
-				mount(t, target, t.TempDir(), "", unix.MS_BIND, "")
+				mount(t, target, t.TempDir(), "")
 			}
 			if err := os.Mkdir(target+"/lost+found", 0o700); err != nil {
 				t.Fatal(err)
@@ -256,9 +254,9 @@ func TestRestoreToAMount(t *testing.T) {
 	}
 	t.Run("undoes its moves when one of them fails", func(t *testing.T) {
 		target := filepath.Join(t.TempDir(), "volume")
-		mount(t, target, "tmpfs", "tmpfs", 0, "")
+		mount(t, target, "tmpfs", "")
 		oldChroma(t, target)
-		mount(t, target+"/seg-mounted", "tmpfs", "tmpfs", 0, "")
+		mount(t, target+"/seg-mounted", "tmpfs", "")
 		before := topless(snapshot(t, target))
 		r := s.restore(target)
 		r.Replace = true
@@ -270,7 +268,7 @@ func TestRestoreToAMount(t *testing.T) {
 	})
 	t.Run("keeps what a Chroma wrote that was started in the middle", func(t *testing.T) {
 		target := filepath.Join(t.TempDir(), "volume")
-		mount(t, target, "tmpfs", "tmpfs", 0, "")
+		mount(t, target, "tmpfs", "")
 		oldChroma(t, target)
 		r := s.restore(target)
 		r.Replace, r.Parallel = true, 1

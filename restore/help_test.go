@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"colorfast"
 	"colorfast/internal/fake"
 	"colorfast/internal/openfiles"
@@ -286,22 +284,6 @@ func leaks(t *testing.T) {
 		}
 		if n := fds(); n > before {
 			t.Errorf("%d descriptors before, %d after", before, n)
-		}
-	})
-}
-
-// mount mounts something at a new directory until the test ends.
-func mount(t *testing.T, dir, what, kind string, flags uintptr, data string) {
-	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount(what, dir, kind, flags, data); err != nil {
-		t.Skipf("nothing can be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
 		}
 	})
 }

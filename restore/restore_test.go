@@ -1,8 +1,10 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,7 +55,10 @@ func TestRestore(t *testing.T) {
 			t.Errorf("kept %q", rep.KeptAside)
 		}
 	})
-	t.Run("keeps aside what it replaces, each time", func(t *testing.T) {
+}
+
+func TestRestoreKeepsAside(t *testing.T) {
+	t.Run("what it replaces, each time", func(t *testing.T) {
 		parent := t.TempDir()
 		target := filepath.Join(parent, "target")
 		one, two := store(t, source(t, 1)), store(t, source(t, 2))
@@ -71,7 +76,7 @@ func TestRestore(t *testing.T) {
 		wantSame(t, snapshot(t, rep.KeptAside), snapshot(t, two.src))
 		wantNames(t, parent, "target", "target.before-restore-"+stamp, "target.before-restore-"+stamp+"-2")
 	})
-	t.Run("follows a symbolic link, dangling or not", func(t *testing.T) {
+	t.Run("what a symbolic link leads to, and follows dangling ones too", func(t *testing.T) {
 		s, parent := store(t, source(t, 1)), t.TempDir()
 		link, real := filepath.Join(parent, "link"), filepath.Join(parent, "real")
 		if err := os.Symlink("real", link); err != nil {
@@ -88,7 +93,7 @@ func TestRestore(t *testing.T) {
 		}
 		wantNames(t, parent, "link", "real", "real.before-restore-"+stamp)
 	})
-	t.Run("plans with a dry run and writes nothing", func(t *testing.T) {
+	t.Run("nothing in a dry run, which only plans it", func(t *testing.T) {
 		s, parent := store(t, source(t, 1)), t.TempDir()
 		target := filepath.Join(parent, "target")
 		put(t, target, "chroma.sqlite3-wal", nil, 0o644)
@@ -225,66 +230,85 @@ func TestRestoreRefusesHostileManifests(t *testing.T) {
 	})
 }
 
+// liar is a vault that authenticates nothing and gives zeros.
+type liar struct{ colorfast.Vault }
+
+// Open implements colorfast.Vault.
+func (liar) Open(_ context.Context, m *colorfast.Manifest, path string) (io.ReadCloser, error) {
+	for i := range m.FileList {
+		if m.FileList[i].Path == path {
+			return io.NopCloser(bytes.NewReader(make([]byte, m.FileList[i].Size))), nil
+		}
+	}
+	return nil, errors.New("no such file")
+}
+
+// failures are ways in which a restore fails.
+var failures = []struct {
+	name string
+	kind colorfast.Kind
+	prep func(t *testing.T, s *stored, r *Restore)
+}{
+	{"when a flipped bit is read", colorfast.Corrupt, func(t *testing.T, s *stored, r *Restore) {
+		s.vault.OnRead = func(_ string, b []byte) error { b[0] ^= 1; return nil }
+	}},
+	{"when content is cut short", colorfast.Corrupt, func(t *testing.T, s *stored, r *Restore) {
+		i := 0
+		for s.m.FileList[i].Size == 0 {
+			i++
+		}
+		if err := os.Truncate(s.vault.Blob(&s.m.FileList[i]), 10); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	{"when the vault gives other bytes without saying so", colorfast.Corrupt, func(t *testing.T, s *stored, r *Restore) {
+		r.Vault = liar{s.vault}
+	}},
+	{"when the vault goes away", colorfast.Unreachable, func(t *testing.T, s *stored, r *Restore) {
+		var n atomic.Int64
+		s.vault.OnOpen = func(string) error {
+			if n.Add(1) > 3 {
+				return colorfast.Errorf(colorfast.Unreachable, "connection reset")
+			}
+			return nil
+		}
+	}},
+	{"when the staged records are bad", colorfast.Corrupt, func(t *testing.T, s *stored, r *Restore) {
+		r.Verify = func(context.Context, string, *colorfast.Manifest) ([]colorfast.Finding, error) {
+			return []colorfast.Finding{colorfast.NewFinding(colorfast.StoredRecords, "docs", 1, "digest differs")}, nil
+		}
+	}},
+	{"when verifying is not possible", colorfast.Unsupported, func(t *testing.T, s *stored, r *Restore) {
+		r.Verify = func(context.Context, string, *colorfast.Manifest) ([]colorfast.Finding, error) {
+			return nil, colorfast.Errorf(colorfast.Unsupported, "too new")
+		}
+	}},
+	{"when verifying changes the files", colorfast.Internal, func(t *testing.T, s *stored, r *Restore) {
+		r.Verify = func(_ context.Context, dir string, _ *colorfast.Manifest) ([]colorfast.Finding, error) {
+			return nil, os.WriteFile(filepath.Join(dir, "chroma.sqlite3-shm"), nil, 0o600)
+		}
+	}},
+	{"when somebody fills the target meanwhile", colorfast.Locked, func(t *testing.T, s *stored, r *Restore) {
+		r.at = func(step string) {
+			if step == "verified" {
+				put(t, filepath.Dir(r.Target), "elsewhere", nil, 0o644) // is no matter
+				put(t, r.Target, "chroma.sqlite3", nil, 0o644)
+			}
+		}
+	}},
+	{"when a process opens the target meanwhile", colorfast.Locked, func(t *testing.T, s *stored, r *Restore) {
+		looks := 0
+		r.look = func(string) (rep openfiles.Report, err error) {
+			if looks++; looks == 2 {
+				rep.Processes = []openfiles.Process{{PID: 7, Command: "chroma run", Files: []string{"chroma.sqlite3"}}}
+			}
+			return rep, nil
+		}
+	}},
+}
+
 func TestRestoreLeavesNothingBehind(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		kind colorfast.Kind
-		prep func(t *testing.T, s *stored, r *Restore)
-	}{
-		{"when a flipped bit is read", colorfast.Corrupt, func(t *testing.T, s *stored, r *Restore) {
-			s.vault.OnRead = func(_ string, b []byte) error { b[0] ^= 1; return nil }
-		}},
-		{"when content is cut short", colorfast.Corrupt, func(t *testing.T, s *stored, r *Restore) {
-			i := 0
-			for s.m.FileList[i].Size == 0 {
-				i++
-			}
-			if err := os.Truncate(s.vault.Blob(&s.m.FileList[i]), 10); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		{"when the vault goes away", colorfast.Unreachable, func(t *testing.T, s *stored, r *Restore) {
-			var n atomic.Int64
-			s.vault.OnOpen = func(string) error {
-				if n.Add(1) > 3 {
-					return colorfast.Errorf(colorfast.Unreachable, "connection reset")
-				}
-				return nil
-			}
-		}},
-		{"when the staged records are bad", colorfast.Corrupt, func(t *testing.T, s *stored, r *Restore) {
-			r.Verify = func(context.Context, string, *colorfast.Manifest) ([]colorfast.Finding, error) {
-				return []colorfast.Finding{colorfast.NewFinding(colorfast.StoredRecords, "docs", 1, "digest differs")}, nil
-			}
-		}},
-		{"when verifying is not possible", colorfast.Unsupported, func(t *testing.T, s *stored, r *Restore) {
-			r.Verify = func(context.Context, string, *colorfast.Manifest) ([]colorfast.Finding, error) {
-				return nil, colorfast.Errorf(colorfast.Unsupported, "too new")
-			}
-		}},
-		{"when verifying changes the files", colorfast.Internal, func(t *testing.T, s *stored, r *Restore) {
-			r.Verify = func(_ context.Context, dir string, _ *colorfast.Manifest) ([]colorfast.Finding, error) {
-				return nil, os.WriteFile(filepath.Join(dir, "chroma.sqlite3-shm"), nil, 0o600)
-			}
-		}},
-		{"when somebody fills the target meanwhile", colorfast.Locked, func(t *testing.T, s *stored, r *Restore) {
-			r.at = func(step string) {
-				if step == "verified" {
-					put(t, filepath.Dir(r.Target), "elsewhere", nil, 0o644) // is no matter
-					put(t, r.Target, "chroma.sqlite3", nil, 0o644)
-				}
-			}
-		}},
-		{"when a process opens the target meanwhile", colorfast.Locked, func(t *testing.T, s *stored, r *Restore) {
-			looks := 0
-			r.look = func(string) (rep openfiles.Report, err error) {
-				if looks++; looks == 2 {
-					rep.Processes = []openfiles.Process{{PID: 7, Command: "chroma run", Files: []string{"chroma.sqlite3"}}}
-				}
-				return rep, nil
-			}
-		}},
-	} {
+	for _, c := range failures {
 		t.Run(c.name, func(t *testing.T) {
 			leaks(t)
 			s, parent := store(t, source(t, 1)), t.TempDir()

@@ -176,7 +176,7 @@ func (r *getResponse) records() ([]Record, error) {
 		if r.URIs != nil {
 			recs[i].URI = r.URIs[i]
 		}
-		if r.Metadatas != nil {
+		if r.Metadatas != nil && len(r.Metadatas[i]) > 0 { // 1.x says {} for none where there is a URI
 			recs[i].Metadata = r.Metadatas[i]
 		}
 	}
@@ -189,7 +189,8 @@ type Hit struct {
 	Distance float32
 }
 
-// Query returns the n nearest records for each vector.
+// Query returns the n nearest records for each vector, fewer if the index finds
+// fewer.
 func (c *Client) Query(ctx context.Context, collection string, vectors [][]float32, n int) ([][]Hit, error) {
 	in := struct {
 		Embeddings []Vector `json:"query_embeddings"`
@@ -214,7 +215,8 @@ func (c *Client) Query(ctx context.Context, collection string, vectors [][]float
 		if len(out.Distances[i]) != len(ids) {
 			return nil, errors.New("query: the columns of the response differ in length")
 		}
-		for j, id := range ids {
+		// Chroma 0.4 can answer with one more, having merged two indexes.
+		for j, id := range ids[:min(n, len(ids))] {
 			hits[i] = append(hits[i], Hit{ID: id, Distance: out.Distances[i][j]})
 		}
 	}

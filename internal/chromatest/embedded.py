@@ -71,11 +71,11 @@ OPS = {
     "create": create,
     "drop": drop,
     "write": write,
-    "collections": lambda q: [getattr(c, "name", c) for c in client.list_collections()],
+    "collections": lambda q: [c if isinstance(c, str) else c.name for c in client.list_collections()],
     "count": lambda q: collection(q["name"]).count(),
     "records": records,
     "query": lambda q: collection(q["name"]).query(
-        query_embeddings=[q["vector"]], n_results=q["n"], include=["distances"])["ids"][0],
+        query_embeddings=[q["vector"]], n_results=q["n"], include=["distances"])["ids"][0][:q["n"]],
 }
 
 

@@ -15,6 +15,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,9 +65,9 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 	if p == nil {
 		p = colorfast.Quiet{}
 	}
-	var total int64
-	for i := range m.FileList {
-		total += m.FileList[i].Size
+	total, err := check(m.FileList)
+	if err != nil {
+		return err
 	}
 	p.Begin("storing", total)
 	sums, stored := make([]string, len(m.FileList)), int64(0)
@@ -87,7 +88,9 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 	for i, s := range sums {
 		done.FileList[i].SHA256 = s
 	}
-	done.Format = colorfast.Format
+	if done.Format == 0 {
+		done.Format = colorfast.Format
+	}
 	done.ID, done.StoredBytes, done.FinishedAt = newID(), stored, time.Now().UTC()
 	b, err := json.Marshal(&done)
 	if err != nil {
@@ -102,6 +105,31 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 	*m = done
 	return nil
 }
+
+// check refuses a list with entries that cannot be in one directory, and
+// returns the sum of the sizes.
+func check(list []colorfast.File) (total int64, err error) {
+	types := map[string]colorfast.FileType{}
+	for i := range list {
+		f := &list[i]
+		if _, twice := types[f.Path]; twice || !valid(f.Path) {
+			return 0, colorfast.Errorf(colorfast.Usage, "store %q: it is no path in a source, or listed twice", f.Path)
+		}
+		types[f.Path] = f.Type
+		total += f.Size
+	}
+	for p := range types {
+		for up := path.Dir(p); up != "."; up = path.Dir(up) {
+			if t, ok := types[up]; ok && t != colorfast.Directory {
+				return 0, colorfast.Errorf(colorfast.Usage, "store %q: it lies below a %s", p, t)
+			}
+		}
+	}
+	return total, nil
+}
+
+// valid reports whether p can be a path in a source.
+func valid(p string) bool { return fs.ValidPath(p) && !strings.ContainsRune(p, 0) }
 
 // newID returns a name that no other backup has.
 func newID() colorfast.BackupID {
@@ -129,7 +157,11 @@ func (v *Vault) putFile(ctx context.Context, f *colorfast.File, content fs.FS, p
 		err = ctx.Err()
 	}
 	if err != nil {
-		return "", 0, colorfast.Errorf(colorfast.KindOf(err), "store %q: %w", f.Path, err)
+		kind := colorfast.Corrupt
+		if e := (*colorfast.Error)(nil); errors.As(err, &e) || ctx.Err() != nil {
+			kind = colorfast.KindOf(err)
+		}
+		return "", 0, colorfast.Errorf(kind, "store %q: %w", f.Path, err)
 	}
 	if n != f.Size {
 		return "", 0, colorfast.Errorf(colorfast.Corrupt, "store %q: it has not the listed size of %d bytes", f.Path, f.Size)
@@ -211,11 +243,15 @@ func (v *Vault) Manifest(ctx context.Context, id colorfast.BackupID) (*colorfast
 
 // Open implements colorfast.Vault.
 func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string) (io.ReadCloser, error) {
-	if err := ctx.Err(); err != nil {
+	if !valid(path) {
+		return nil, colorfast.Errorf(colorfast.Usage, "open %q: it is no path in a backup", path)
+	}
+	stored, err := v.Manifest(ctx, m.ID)
+	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(m.FileList, func(f colorfast.File) bool { return f.Path == path && f.Type == colorfast.Regular })
-	if i < 0 {
+	f := find(m.FileList, path)
+	if f == nil {
 		return nil, colorfast.Errorf(colorfast.NotFound, "open %q: backup %q has no such file", path, m.ID.Short())
 	}
 	if v.OnOpen != nil {
@@ -223,11 +259,24 @@ func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string) (i
 			return nil, err
 		}
 	}
-	f, err := os.Open(v.blob(m.FileList[i].SHA256))
+	was := find(stored.FileList, path)
+	if was == nil {
+		return nil, colorfast.Errorf(colorfast.Corrupt, "open %q: it was not stored", path)
+	}
+	in, err := os.Open(v.blob(was.SHA256))
 	if err != nil {
 		return nil, colorfast.Errorf(colorfast.Corrupt, "open %q: its content is missing: %w", path, err)
 	}
-	return &reader{ctx: ctx, in: f, Closer: f, path: path, change: v.OnRead, want: m.FileList[i].SHA256, sum: sha256.New()}, nil
+	return &reader{ctx: ctx, in: in, Closer: in, path: path, change: v.OnRead, want: f, sum: sha256.New()}, nil
+}
+
+// find returns the regular file of a path, nil if there is none.
+func find(list []colorfast.File, path string) *colorfast.File {
+	i := slices.IndexFunc(list, func(f colorfast.File) bool { return f.Path == path && f.Type == colorfast.Regular })
+	if i < 0 {
+		return nil
+	}
+	return &list[i]
 }
 
 // reader reads until its context ends, and checks the hash if it is to.
@@ -237,7 +286,8 @@ type reader struct {
 	in     io.Reader
 	path   string
 	change func(path string, b []byte) error
-	want   string
+	want   *colorfast.File
+	size   int64
 	sum    hash.Hash
 }
 
@@ -254,34 +304,46 @@ func (r *reader) Read(b []byte) (int, error) {
 	}
 	if r.sum != nil {
 		r.sum.Write(b[:n])
-		if err == io.EOF && hex.EncodeToString(r.sum.Sum(nil)) != r.want {
+		r.size += int64(n)
+		if err == io.EOF && (r.size != r.want.Size || hex.EncodeToString(r.sum.Sum(nil)) != r.want.SHA256) {
 			return n, colorfast.Errorf(colorfast.Corrupt, "read %q: its content is not what was stored", r.path)
 		}
 	}
 	return n, err
 }
 
-// Check implements colorfast.Vault.
+// Check implements colorfast.Vault. Deeper than Bytes it cannot look.
 func (v *Vault) Check(ctx context.Context, m *colorfast.Manifest, level colorfast.Level, p colorfast.Progress) ([]colorfast.Finding, error) {
+	if level != colorfast.Stored && level != colorfast.Bytes {
+		return nil, colorfast.Errorf(colorfast.Usage, "check backup %q: no such level as %q here", m.ID.Short(), level)
+	}
+	stored, err := v.Manifest(ctx, m.ID)
+	if err != nil {
+		return nil, err
+	}
 	if p == nil {
 		p = colorfast.Quiet{}
 	}
-	p.Begin("checking", m.OriginalBytes)
+	var total int64
+	if level == colorfast.Bytes {
+		total = m.OriginalBytes
+	}
+	p.Begin("checking", total)
 	var found []colorfast.Finding
 	for i := range m.FileList {
 		f := &m.FileList[i]
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		if f.Type != colorfast.Regular {
 			continue
 		}
-		info, err := os.Stat(v.blob(f.SHA256))
-		if err != nil {
-			found = append(found, colorfast.NewFinding(colorfast.StoredMissing, f.Path, 0, "its content is missing"))
+		was := find(stored.FileList, f.Path)
+		if was == nil {
+			found = append(found, colorfast.NewFinding(colorfast.StoredMissing, f.Path, 0, "it was not stored"))
 			continue
 		}
-		if level == colorfast.Stored {
+		if info, err := os.Stat(v.blob(was.SHA256)); err != nil {
+			found = append(found, colorfast.NewFinding(colorfast.StoredMissing, f.Path, 0, "its content is missing"))
+			continue
+		} else if level == colorfast.Stored {
 			if info.Size() != f.Size {
 				found = append(found, colorfast.NewFinding(colorfast.StoredDiffers, f.Path, 0, "%d bytes are stored, not %d", info.Size(), f.Size))
 			}
@@ -299,7 +361,7 @@ func (v *Vault) Check(ctx context.Context, m *colorfast.Manifest, level colorfas
 			found = append(found, colorfast.NewFinding(colorfast.StoredDiffers, f.Path, 0, "%v", err))
 		}
 	}
-	return found, nil
+	return found, ctx.Err()
 }
 
 // Close implements colorfast.Vault.

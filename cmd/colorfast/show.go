@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"colorfast"
+	"colorfast/vault"
+)
+
+func (a *app) showCommand() *cobra.Command {
+	var source string
+	c := &cobra.Command{
+		Use:   "show ID|latest",
+		Short: "Show what a backup holds and why it is consistent",
+		Long: `Show what a backup holds (tenants, databases, collections), the evidence that
+it is one consistent cut, its sizes and its findings.`,
+		Example: `  colorfast show latest
+  colorfast show k7f3 --json`,
+		Args: exactly(1, "one ID, or latest"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withVault(cmd.Context(), func(v *vault.Vault, _ string) error {
+				m, err := a.manifest(cmd, v, args[0], source)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(m)
+				}
+				return showManifest(a.stdout, m)
+			})
+		},
+	}
+	c.Flags().StringVar(&source, "source", "", "with latest: of this `PATH` or HOST:PATH")
+	return c
+}
+
+func showManifest(w io.Writer, m *colorfast.Manifest) error {
+	c := &m.Consistency
+	state := "passed"
+	if m.Damaged() {
+		state = "FAILED: the source was damaged when it was backed up"
+	}
+	g := m.Inventory.Generation
+	rows := [][]string{
+		{"backup", string(m.ID)},
+		{"source", m.Source.String()},
+		{"restore point", when(m.RestorePoint)},
+		{"verified", state},
+		{"records", fmt.Sprintf("%s in %s, %s", humanize.Comma(m.Records), counted(int64(m.Collections), "collection"), counted(int64(len(m.Inventory.Databases)), "database"))},
+		{"written by", fmt.Sprintf("Chroma %s or later (migrations sysdb %d, metadb %d, embeddings_queue %d)", g.Since, g.Sysdb, g.Metadb, g.Queue)},
+		{"size", fmt.Sprintf("%s in %s, %s new in the vault", size(m.OriginalBytes), counted(int64(m.Files), "file"), size(m.StoredBytes))},
+		{"took", fmt.Sprintf("%s, made by %s", seconds(m.FinishedAt.Sub(m.StartedAt).Seconds()), m.Tool)},
+		{"writers waited", fmt.Sprintf("%s, from %s to %s", seconds(c.FreezeSeconds), c.FrozenAt.Local().Format(time.StampMicro), c.ReleasedAt.Local().Format(time.StampMicro))},
+		{"consistency", fmt.Sprintf("mode %s, journal mode %s, %s, waited %s for the lock", c.Mode, c.JournalMode, counted(int64(c.Attempts), "attempt"), seconds(c.LockWaitSeconds))},
+		{"copied", fmt.Sprintf("%s before the freeze, %s under it", size(c.PrecopyBytes), size(c.SettledBytes))},
+	}
+	if c.HotJournal {
+		rows = append(rows, []string{"journal", "a crash had left a hot one; rolled back in the copy"})
+	}
+	if c.WALBytes > 0 {
+		rows = append(rows, []string{"write-ahead log", size(c.WALBytes) + ", folded into the copy"})
+	}
+	for _, n := range c.Notes {
+		rows = append(rows, []string{"note", n})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if err := showCollections(w, m.Inventory.Collections); err != nil {
+		return err
+	}
+	if len(m.FindingList) > 0 {
+		fmt.Fprintln(w, "\nfindings:")
+		printFindings(w, m.FindingList)
+	}
+	return nil
+}
+
+func showCollections(w io.Writer, list []colorfast.Collection) error {
+	rows := [][]string{{"COLLECTION", "RECORDS", "IN QUEUE", "DIMENSION", "SPACE", "SEQ METADATA/VECTORS/QUEUE", "DIGEST"}}
+	for i := range list {
+		c := &list[i]
+		rows = append(rows, []string{
+			c.String(), humanize.Comma(c.Records), humanize.Comma(c.Queued), itoa(c.Dimension), c.Space,
+			fmt.Sprintf("%s/%s/%s", seq(c.MetadataSeq), seq(c.VectorSeq), seq(c.LastQueueSeq)), c.Digest.String()[:12],
+		})
+	}
+	return table(w, rows)
+}
+
+func seq(n int64) string {
+	if n < 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"colorfast"
+	"colorfast/vault"
+)
+
+// This file is the only place that builds things, and with password.go the only
+// one that reads the environment.
+
+// url returns the vault's URL, in one spelling however it was written.
+func (a *app) url() (string, error) {
+	url := a.vaultURL
+	if url == "" {
+		url = a.getenv("COLORFAST_VAULT")
+	}
+	if url == "" {
+		home, err := a.home("XDG_DATA_HOME", ".local/share")
+		if err != nil {
+			return "", err
+		}
+		url = filepath.Join(home, "vault")
+	}
+	if strings.Contains(url, "://") && !strings.HasPrefix(url, "file://") {
+		return url, nil
+	}
+	path, err := filepath.Abs(strings.TrimPrefix(url, "file://"))
+	if err != nil {
+		return "", err
+	}
+	if strings.HasPrefix(url, "file://") && !strings.HasPrefix(url, "file:///") {
+		return "", colorfast.Errorf(colorfast.Usage, "read the vault's URL %q: its path is not absolute", url).
+			WithHint("write file:///path/to/vault, with three slashes")
+	}
+	return "file://" + path, nil
+}
+
+// home returns colorfast's folder below one of the user's base directories
+// (freedesktop.org's basedir specification).
+func (a *app) home(variable, fallback string) (string, error) {
+	if dir := a.getenv(variable); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "colorfast"), nil
+	}
+	user := a.getenv("HOME")
+	if !filepath.IsAbs(user) {
+		return "", colorfast.Errorf(colorfast.Usage, "find your %s: HOME is not set", fallback).
+			WithHint("set HOME, or %s, or name things with --vault, --staging and COLORFAST_PASSWORD_FILE", variable)
+	}
+	return filepath.Join(user, fallback, "colorfast"), nil
+}
+
+// vaultDir returns the folder of a vault on a local disk, "" for others.
+func vaultDir(url string) string {
+	dir, ok := strings.CutPrefix(url, "file://")
+	if !ok {
+		return ""
+	}
+	return dir
+}
+
+// vaultOptions says which vault to use, with its password.
+func (a *app) vaultOptions() (vault.Options, error) {
+	url, err := a.url()
+	if err != nil {
+		return vault.Options{}, err
+	}
+	password, err := a.password(url)
+	if err != nil {
+		return vault.Options{}, err
+	}
+	cache, err := a.home("XDG_CACHE_HOME", ".cache")
+	if err != nil {
+		cache = ""
+	}
+	return vault.Options{URL: url, Password: password, CacheDir: cache, Log: a.log()}, nil
+}
+
+// withVault opens the vault for the length of use.
+func (a *app) withVault(ctx context.Context, use func(v *vault.Vault, url string) error) error {
+	o, err := a.vaultOptions()
+	if err != nil {
+		return err
+	}
+	v, err := vault.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	err = use(v, o.URL)
+	return errors.Join(err, v.Close(context.WithoutCancel(ctx)))
+}
+
+// stagingDir returns the folder for copies on their way.
+func (a *app) stagingDir() (string, error) {
+	if a.staging != "" {
+		return filepath.Abs(a.staging)
+	}
+	if dir := a.getenv("COLORFAST_STAGING"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	home, err := a.home("XDG_CACHE_HOME", ".cache")
+	return filepath.Join(home, "staging"), err
+}
+
+// scratch makes a private folder below the staging directory; done removes it.
+func (a *app) scratch() (dir string, done func(), err error) {
+	staging, err := a.stagingDir()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := os.MkdirAll(staging, 0o700); err != nil {
+		return "", nil, err
+	}
+	if dir, err = os.MkdirTemp(staging, "look-"); err != nil {
+		return "", nil, err
+	}
+	return dir, func() {
+		if err := os.RemoveAll(dir); err != nil {
+			a.log().Warn("scratch folder not removed", "path", dir, "err", err)
+		}
+	}, nil
+}
+
+func (a *app) log() *slog.Logger {
+	level := slog.LevelWarn
+	switch {
+	case a.verbose == 1:
+		level = slog.LevelInfo
+	case a.verbose > 1:
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// vaultKey names a vault in a file name.
+func vaultKey(url string) string {
+	sum := sha256.Sum256([]byte(url))
+	return hex.EncodeToString(sum[:8])
+}
+
+// missing reports whether nothing lies at path.
+func missing(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
