@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -276,5 +277,42 @@ func TestDocumentsAgreeWithTheProgram(t *testing.T) {
 	same(t, "an exit code of the program", codes, "told in README.md", told)
 	if checked < 10 || len(codes) < 5 {
 		t.Errorf("only %d mentions and %d exit codes were looked at", checked, len(codes))
+	}
+}
+
+// TestFormatDocumentNamesEveryField holds docs/formats/vault.md to the stored
+// form of a backup.
+func TestFormatDocumentNamesEveryField(t *testing.T) {
+	text := read(t, "docs/formats/vault.md")
+	fields := map[string]bool{}
+	jsonFields(reflect.TypeFor[colorfast.Manifest](), fields)
+	for f := range fields {
+		if !strings.Contains(text, "`"+f+"`") {
+			t.Errorf("docs/formats/vault.md does not name the field %q", f)
+		}
+	}
+	if len(fields) < 50 {
+		t.Errorf("only %d fields were looked at", len(fields))
+	}
+	if want := fmt.Sprintf("format %d\n", colorfast.Format); !strings.Contains(text, want) {
+		t.Errorf("docs/formats/vault.md is not about %s", want)
+	}
+}
+
+// jsonFields collects the names of a type's fields in JSON.
+func jsonFields(typ reflect.Type, into map[string]bool) {
+	switch typ.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		jsonFields(typ.Elem(), into)
+	case reflect.Struct:
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+				into[name] = true
+			} else if !f.Anonymous {
+				continue
+			}
+			jsonFields(f.Type, into)
+		}
 	}
 }

@@ -17,8 +17,12 @@ import (
 	"github.com/kopia/kopia/repo/format"
 )
 
-// How a new vault stores bytes. Measured with TestMeasure on 96 MiB of vectors
-// of a clustered kind and 2 cores; docs/decisions says more.
+// How a new vault stores bytes. TestMeasure compares splitters and hashes on
+// 96 MiB of vectors of which 60 runs of 1 to 20 pages are rewritten in place
+// (2.4 MiB) and 1 MiB is added: the second backup adds 10.4 MiB with
+// FIXED-128K, 17.0 with DYNAMIC-128K-BUZHASH, 49 with FIXED-1M and all of it
+// with Kopia's default DYNAMIC-4M-BUZHASH. The hashes differ by less than the
+// noise; BLAKE3 is not slower than any.
 const (
 	hashAlgorithm       = "BLAKE3-256"
 	encryptionAlgorithm = "AES256-GCM-HMAC-SHA256"
