@@ -73,6 +73,13 @@ is stable and never used for anything else. The severities:
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Code, k.Severity, cell(k.Meaning), cell(k.Remedy))
 	}
 	generated(t, "docs/findings.md", b.String())
+	for _, file := range walk(t, ".md") {
+		for _, m := range regexp.MustCompile("`((?:sysdb|queue|hnsw|records|source|stored)\\.[a-z-]+)`").FindAllStringSubmatch(read(t, file), -1) {
+			if !codes[colorfast.Code(m[1])] {
+				t.Errorf("%s: there is no finding %s", file, m[1])
+			}
+		}
+	}
 }
 
 func cell(s string) string { return strings.ReplaceAll(s, "|", "\\|") }
@@ -242,7 +249,7 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 }
 
 // TestDocumentsAgreeWithTheProgram checks second copies of facts: make targets,
-// variables of the environment, exit codes.
+// variables of the environment, flags, exit codes.
 func TestDocumentsAgreeWithTheProgram(t *testing.T) {
 	targets := regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(read(t, "Makefile"), -1)
 	code := ""
@@ -264,6 +271,14 @@ func TestDocumentsAgreeWithTheProgram(t *testing.T) {
 			checked++
 			if !strings.Contains(code, v) {
 				t.Errorf("%s: the program does not know %s", file, v)
+			}
+		}
+	}
+	for _, file := range []string{"README.md", "SECURITY.md", "docs/guarantees.md"} {
+		for _, m := range regexp.MustCompile(`\B--([a-z][a-z-]+)`).FindAllStringSubmatch(read(t, file), -1) {
+			checked++
+			if !strings.Contains(code, `"`+m[1]+`"`) {
+				t.Errorf("%s: the program has no flag --%s", file, m[1])
 			}
 		}
 	}

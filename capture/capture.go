@@ -43,7 +43,7 @@ type Capture struct {
 	// Prove looks at a copy and returns what is wrong with it; an error means
 	// that it could not look. A copy with fatal findings is taken again, and
 	// kept only when the findings stay, for then they are the source's. Nil
-	// means that no copy is ever wrong, which only tests want.
+	// means that no copy is ever wrong.
 	Prove func(ctx context.Context, dir string) ([]colorfast.Finding, error)
 
 	Progress colorfast.Progress // nil shows nothing
@@ -83,14 +83,14 @@ func (c *Capture) Run(ctx context.Context) (*Cut, error) {
 		case err != nil:
 			return nil, s.giveUp(err, n)
 		default:
-			fatal := fatalOnly(cut.Findings)
-			if len(fatal) == 0 || sameFindings(before, fatal) || n == attempts {
+			grave := worthAnotherLook(cut.Findings)
+			if len(grave) == 0 || sameFindings(before, grave) || n == attempts {
 				cut.Consistency = s.evidence
 				cut.Findings = append(slices.Clone(s.findings), cut.Findings...)
 				return cut, nil
 			}
-			s.note("attempt %d: %d fatal findings, the first %s of %s; looking again whether they are the source's", n, len(fatal), fatal[0].Code, fatal[0].Object)
-			before = fatal
+			s.note("attempt %d: %d findings, the first %s of %s; looking again whether they are the source's", n, len(grave), grave[0].Code, grave[0].Object)
+			before = grave
 		}
 		if err := sleep(ctx, backoff(n)); err != nil {
 			return nil, err
@@ -118,10 +118,13 @@ func (s *session) giveUp(err error, n int) error {
 		WithHint("the source is written too fast or its disk is too slow; try again at a quieter time or raise --max-freeze")
 }
 
-func fatalOnly(fs []colorfast.Finding) []colorfast.Finding {
+// worthAnotherLook returns the findings that may come from the moment of the
+// cut and not from the source: fatal ones, and ids whose vectors are in doubt
+// because a save ran ahead of the database, which the next moment mends.
+func worthAnotherLook(fs []colorfast.Finding) []colorfast.Finding {
 	var out []colorfast.Finding
 	for _, f := range fs {
-		if f.Severity == colorfast.Fatal {
+		if f.Severity == colorfast.Fatal || f.Code == colorfast.AmbiguousUpdate {
 			out = append(out, f)
 		}
 	}
@@ -129,10 +132,11 @@ func fatalOnly(fs []colorfast.Finding) []colorfast.Finding {
 }
 
 // sameFindings reports whether a and b, not empty, name the same troubles.
-// Their numbers of records may differ, since the source may be written.
+// Their numbers of records may differ, since the source may be written; ids in
+// doubt must be the same ones.
 func sameFindings(a, b []colorfast.Finding) bool {
 	return len(a) > 0 && slices.EqualFunc(a, b, func(x, y colorfast.Finding) bool {
-		return x.Code == y.Code && x.Object == y.Object
+		return x.Code == y.Code && x.Object == y.Object && (x.Code != colorfast.AmbiguousUpdate || x.Detail == y.Detail)
 	})
 }
 

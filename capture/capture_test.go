@@ -141,6 +141,9 @@ func TestCapture(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestCaptureLists(t *testing.T) {
 	t.Run("lists every entry with type, mode and time", func(t *testing.T) {
 		dir, _ := newSource(t, "delete", 10)
 		cut, err := newCapture(t, dir).Run(t.Context())
@@ -158,6 +161,9 @@ func TestCapture(t *testing.T) {
 			t.Errorf("modes: %o and %o", got[segmentID].Mode, got[chroma.SQLiteFile].Mode)
 		}
 	})
+}
+
+func TestCaptureAfterKill(t *testing.T) {
 	t.Run("rolls a hot journal back in the copy and not in the source", func(t *testing.T) {
 		dir, c := newSource(t, "delete", 20000)
 		c.do("PRAGMA cache_size=10")
@@ -237,6 +243,9 @@ func TestFreeze(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFreezeOfHotJournal(t *testing.T) {
 	t.Run("keeps a second Chroma from reading a half-written database", func(t *testing.T) {
 		dir, c := newSource(t, "delete", 20000)
 		c.do("PRAGMA cache_size=10")
@@ -271,6 +280,9 @@ func TestFreeze(t *testing.T) {
 			t.Errorf("it read a state that is off by %d (%v)", off, err)
 		}
 	})
+}
+
+func TestFreezeEnds(t *testing.T) {
 	t.Run("is ended at its bound when a segment does not come to rest", func(t *testing.T) {
 		dir, writer := newSource(t, "delete", 100)
 		stop := make(chan struct{})

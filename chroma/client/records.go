@@ -120,14 +120,24 @@ func (c *Client) IDs(ctx context.Context, collection string) ([]string, error) {
 }
 
 // Get returns the records with these ids, in the server's order; ids that do
-// not exist are left out. The caller keeps len(ids) well below 32,000.
+// not exist are left out. The caller keeps len(ids) well below 32,000. One
+// record without a vector in the index makes a server refuse all of them with
+// status 500.
 func (c *Client) Get(ctx context.Context, collection string, ids []string) ([]Record, error) {
+	return c.get(ctx, collection, ids, "embeddings", "documents", "uris", "metadatas")
+}
+
+// GetWithoutVectors is Get, but reads no vectors, only what SQLite holds.
+func (c *Client) GetWithoutVectors(ctx context.Context, collection string, ids []string) ([]Record, error) {
+	return c.get(ctx, collection, ids, "documents", "uris", "metadatas")
+}
+
+func (c *Client) get(ctx context.Context, collection string, ids []string, include ...string) ([]Record, error) {
 	if len(ids) == 0 {
 		return nil, nil // to Chroma no ids would mean all
 	}
 	var resp getResponse
-	err := c.do(ctx, http.MethodPost, c.collections(collection, "get"),
-		getRequest{IDs: ids, Include: []string{"embeddings", "documents", "uris", "metadatas"}}, &resp)
+	err := c.do(ctx, http.MethodPost, c.collections(collection, "get"), getRequest{IDs: ids, Include: include}, &resp)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,8 @@ type Reader interface {
 	Collections(ctx context.Context) ([]string, error)
 	// Count returns the number of records of the named collection.
 	Count(ctx context.Context, collection string) (int64, error)
-	// Records returns all records of the named collection.
+	// Records returns all records of the named collection; those whose vector
+	// Chroma cannot find come without one.
 	Records(ctx context.Context, collection string) ([]client.Record, error)
 	// Query returns the ids of the n records nearest to v.
 	Query(ctx context.Context, collection string, v []float32, n int) ([]string, error)

@@ -3,6 +3,8 @@ package chromatest
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"slices"
 	"sync"
 
 	"colorfast/chroma/client"
@@ -72,12 +74,37 @@ func (h *HTTP) Records(ctx context.Context, collection string) ([]client.Record,
 	if err != nil {
 		return nil, err
 	}
-	var recs []client.Record
-	err = h.Client.All(ctx, id, func(page []client.Record) error {
-		recs = append(recs, page...)
-		return nil
-	})
-	return recs, err
+	ids, err := h.Client.IDs(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	recs := make([]client.Record, 0, len(ids))
+	for page := range slices.Chunk(ids, client.PageSize) {
+		got, err := h.page(ctx, id, page)
+		if err != nil {
+			return nil, err
+		}
+		recs = append(recs, got...)
+	}
+	return recs, nil
+}
+
+// page reads records. Where the server cannot, as when one has no vector, it
+// reads them in ever smaller parts, and the ones at fault without vector.
+func (h *HTTP) page(ctx context.Context, id string, ids []string) ([]client.Record, error) {
+	recs, err := h.Client.Get(ctx, id, ids)
+	switch {
+	case client.Status(err) < http.StatusInternalServerError:
+		return recs, err
+	case len(ids) == 1:
+		return h.Client.GetWithoutVectors(ctx, id, ids)
+	}
+	a, err := h.page(ctx, id, ids[:len(ids)/2])
+	if err != nil {
+		return nil, err
+	}
+	b, err := h.page(ctx, id, ids[len(ids)/2:])
+	return append(a, b...), err
 }
 
 // Query implements Reader.

@@ -93,14 +93,14 @@ func (in *Installation) pins() []byte {
 }
 
 // Install installs a version unless it is there. Where pip cannot fetch it, the
-// binding on npm stands in, for the versions that have one. log is told each
-// step; nil means silent. Several processes may call it at the same time.
+// binding on npm stands in, for the versions that have one, until pip can. log
+// is told each step; nil means silent. Several processes may call it at the
+// same time.
 func Install(ctx context.Context, version string, log func(format string, args ...any)) (*Installation, error) {
 	if log == nil {
 		log = func(string, ...any) {}
 	}
-	in, err := Lookup(version)
-	if err == nil || !errors.Is(err, ErrNotInstalled) {
+	if in, err := Lookup(version); done(in, err) {
 		return in, err
 	}
 	cache, err := CacheDir()
@@ -115,25 +115,40 @@ func Install(ctx context.Context, version string, log func(format string, args .
 		return nil, err
 	}
 	defer unlock()
-	if in, err := Lookup(version); err == nil { // somebody else just did
-		return in, nil
+	standIn, err := Lookup(version)
+	if done(standIn, err) { // somebody else just did
+		return standIn, err
 	}
-	in = &Installation{Version: version, Dir: filepath.Join(cache, version), Source: PyPI}
+	in := &Installation{Version: version, Dir: filepath.Join(cache, version), Source: PyPI}
 	log("chroma %s: installing with pip", version)
 	err = in.install(ctx, installPip)
-	if err == nil || ctx.Err() != nil || errors.Is(err, errHashes) {
-		return in, err
+	if err == nil {
+		return in, nil
 	}
 	if _, ok := npmBindings[version]; !ok {
 		return nil, fmt.Errorf("%w (no stand-in on npm: that has servers from 1.0 on only)", err)
 	}
+	if ctx.Err() != nil || errors.Is(err, errHashes) {
+		return nil, err
+	}
 	log("chroma %s: %v", version, err)
-	log("chroma %s: falling back to the server in npm's %s", version, npmPackage)
+	log("chroma %s: falling back to the server in npm's %s %s", version, npmPackage, npmBindings[version].version)
+	if standIn != nil {
+		return standIn, nil
+	}
 	in.Source = NPM
 	if npmErr := in.install(ctx, installNPM); npmErr != nil {
 		return nil, errors.Join(err, npmErr)
 	}
 	return in, nil
+}
+
+// done reports whether what Lookup returned leaves nothing to install.
+func done(in *Installation, err error) bool {
+	if err != nil {
+		return !errors.Is(err, ErrNotInstalled)
+	}
+	return in.Source == PyPI
 }
 
 // install fills a directory beside in.Dir and puts it in place whole.
@@ -147,7 +162,7 @@ func (in *Installation) install(ctx context.Context, fill func(ctx context.Conte
 		return err
 	}
 	if err := fill(ctx, in, temp); err != nil {
-		return fmt.Errorf("chroma %s: %w", in.Version, err)
+		return err
 	}
 	mark, _ := in.marker()
 	if err := os.WriteFile(filepath.Join(temp, markerFile), []byte(mark), 0o644); err != nil {

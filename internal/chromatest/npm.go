@@ -21,7 +21,7 @@ type npmBinding struct{ version, integrity string }
 // 1.0.1 with 2.34.
 var npmBindings = map[string]npmBinding{
 	"1.5.9":  {"1.3.4", "sha512-HmTUe7PEIaBngCQ70Yyle81z2wYyg9OMgJYyRUNBYCBp4ED6zTmdaOro41Vs/c/h2UyQeBXFIKNmHDeD2Nr2fw=="},
-	"1.0.15": {"1.0.1", "sha512-Aw4WB+ojLgwcbopOLz2JnrmoCSRPUPmP9TBz1RUaZ3qTFINoyULkT1l6aD/O7leBZFYxRMLFQfRiCKp5uU+xYg=="},
+	"1.0.15": {"1.0.1", "sha512-Aw4WB+ojLgwcbopOLz2JnrmoCSRPUPmP9TBz1RUaZ3qTFINoyULkT1l6aD/O7leBZFYxRMLFQRfiCKp5uU+xYg=="},
 }
 
 //go:embed npmserver.cjs

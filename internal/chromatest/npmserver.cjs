@@ -13,7 +13,13 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   process.off(signal, nothing);
 }
 
-const binding = require(path.join(__dirname, 'chroma.node'));
+let binding;
+try {
+  binding = require(path.join(__dirname, 'chroma.node'));
+} catch (e) {
+  console.error(e.message); // such as: version `GLIBC_2.39' not found
+  process.exit(1);
+}
 if (typeof binding.cli !== 'function') {
   throw new Error('the addon has no function cli');
 }

@@ -82,7 +82,7 @@ func run(ctx context.Context) (err error) {
 	}
 	d.say("start Chroma on the restored directory and read every record back")
 	if err := d.start(ctx); err != nil {
-		return fmt.Errorf("Chroma does not start on the restored directory: %w", err)
+		return fmt.Errorf("restored Chroma does not start: %w", err)
 	}
 	if err := s.open(ctx, d.server.URL); err != nil {
 		return err
@@ -181,7 +181,7 @@ func (d *demo) wreck(ctx context.Context) error {
 	err = d.start(ctx)
 	if err == nil {
 		d.server.Kill()
-		return errors.New("Chroma started on the wrecked directory: the demo shows nothing")
+		return errors.New("a Chroma started on the wrecked directory: the demo shows nothing")
 	}
 	d.say("Chroma cannot start any more: %s", reason(err.Error()))
 	return nil

@@ -24,7 +24,6 @@ type generator struct {
 // lane is what a writer knows of one collection.
 type lane struct {
 	spec  chromatest.Spec
-	own   bool
 	alive []string // ids that exist
 	dead  []string // some ids that existed
 }
@@ -57,23 +56,27 @@ func (g *generator) next() *Op {
 	switch {
 	case len(l.alive) == 0 || p < 40 && len(l.alive) < g.w.MaxRecords:
 		o.Kind = Add
-		o.Records = g.records(g.freshIDs(l, n), l, true)
+		again := l
+		if g.w.NoReAdd {
+			again = nil
+		}
+		o.Records = g.records(g.freshIDs(again, n), true)
 	case p < 55:
 		o.Kind = Upsert
 		ids := append(g.pick(l.alive, n/2), g.freshIDs(l, n-n/2)...)
-		o.Records = g.records(ids, l, true)
+		o.Records = g.records(ids, true)
 	case p < 65:
 		o.Kind = Update
-		o.Records = g.records(g.pick(l.alive, n), l, true)
+		o.Records = g.records(g.pick(l.alive, n), true)
 	case p < 75:
 		o.Kind = Update // of the metadata only
-		o.Records = g.records(g.pick(l.alive, n), l, false)
+		o.Records = g.records(g.pick(l.alive, n), false)
 	case p < 78:
 		o.Kind = Add // of ids that exist: changes nothing
-		o.Records = g.records(g.pick(l.alive, min(n, 20)), l, true)
+		o.Records = g.records(g.pick(l.alive, min(n, 20)), true)
 	case p < 80:
 		o.Kind = Update // of ids that do not exist: changes nothing
-		o.Records = g.records(g.freshIDs(nil, min(n, 20)), l, true)
+		o.Records = g.records(g.freshIDs(nil, min(n, 20)), true)
 	default:
 		o.Kind = Delete
 		if len(l.alive) > g.w.MaxRecords {
@@ -103,7 +106,7 @@ func (g *generator) done(o *Op) {
 	i := slices.IndexFunc(g.cols, func(l *lane) bool { return l.spec.Name == o.Collection })
 	switch o.Kind {
 	case Create:
-		g.cols = append(g.cols, &lane{spec: o.Spec, own: true})
+		g.cols = append(g.cols, &lane{spec: o.Spec})
 	case Drop:
 		g.cols = slices.Delete(g.cols, i, i+1)
 	case Add, Upsert:
@@ -172,7 +175,7 @@ func (g *generator) pick(ids []string, n int) []string {
 
 // records gives each id a content: only metadata, or also a vector and, of the
 // rest, whatever comes.
-func (g *generator) records(ids []string, l *lane, whole bool) []client.Record {
+func (g *generator) records(ids []string, whole bool) []client.Record {
 	recs := make([]client.Record, len(ids))
 	documents, uris, metadata := g.rand.IntN(4) > 0, g.rand.IntN(4) == 0, g.rand.IntN(4) > 0
 	for i, id := range ids {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +31,9 @@ type Workload struct {
 	MaxRecords int
 	// OwnCollections lets writers create and drop collections of their own.
 	OwnCollections bool
+	// NoReAdd keeps writers from adding ids that were deleted, other than by
+	// Upsert.
+	NoReAdd bool
 	// Queries lets writers count and query now and then, which writes too: the
 	// first read in a process makes Chroma catch up with its queue.
 	Queries bool
@@ -47,6 +52,24 @@ func DefaultCollections(modern bool) []chromatest.Spec {
 		{Name: "often.ip", Space: "ip", SyncThreshold: 300, Modern: modern},
 		{Name: "seldom.l2", Space: "l2", Modern: modern},
 	}
+}
+
+// For returns the workload with what that version of Chroma needs: the form in
+// which it takes settings, and no operations that it gets wrong by itself.
+func (w Workload) For(version string) Workload {
+	modern := !strings.HasPrefix(version, "0.")
+	if len(w.Shared) == 0 {
+		w.Shared = DefaultCollections(modern)
+	}
+	w.Shared = slices.Clone(w.Shared)
+	for i := range w.Shared {
+		w.Shared[i].Modern = modern
+	}
+	// 0.4.24 takes an id whose delete waits in the batch for one that exists, and
+	// ignores the vector of an add (_write_records in
+	// chromadb/segment/impl/vector/local_persistent_hnsw.py; right in 0.5.23).
+	w.NoReAdd = w.NoReAdd || strings.HasPrefix(version, "0.4.")
+	return w
 }
 
 // withDefaults returns the workload with its zero values replaced.
