@@ -35,10 +35,10 @@ $(STATICCHECK):
 	GOBIN=$(CURDIR)/.tools go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
 	mv .tools/staticcheck $@
 
-demo: ## the main job on a real Chroma: back up under load, wreck, restore, compare
+demo: build ## the main job on a real Chroma: back up under load, wreck, restore, compare
 	go run ./internal/demo
 
-torture: ## random trials against real Chromas; TRIALS=300 SEED=1
+torture: build ## random trials against real Chromas; TRIALS=300 SEED=1
 	go run ./internal/torture/run -trials $(TRIALS) -seed $(SEED)
 
 bench: ## measure freeze times against sizes and load

@@ -178,8 +178,17 @@ func (s *session) attempt(ctx context.Context) (*Cut, error) {
 	if err := s.catchUp(ctx); err != nil {
 		return nil, err
 	}
+	release, err := s.catchUpDatabase(ctx)
+	defer release()
+	if err == nil {
+		err = s.catchUpSegments(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
 	s.progress.Begin("settling", 0)
 	f, err := s.frozen(ctx)
+	release()
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"colorfast"
@@ -23,11 +24,86 @@ func (s *session) catchUp(ctx context.Context) error {
 			return err
 		}
 		// A round that found little to do leaves little to the freeze.
-		if changed < 8<<20 {
+		if changed < little {
 			return nil
 		}
 	}
 	return nil
+}
+
+// little is how many bytes are not worth another round.
+const little = 8 << 20
+
+// catchUpSegments ends a catching up, so that the freeze need not look at the
+// segments again: their vectors may be far larger than the database, and one
+// that was saved meanwhile would be compared as a whole while writers wait.
+// What counts is therefore the bytes looked at, not those that differed.
+func (s *session) catchUpSegments(ctx context.Context) error {
+	const rounds = 4
+	for range rounds {
+		looked := int64(0)
+		_, err := s.pass(ctx, func(e entry) bool {
+			if !e.segment() || s.fresh(e) {
+				return false
+			}
+			looked += e.sig.size
+			return true
+		})
+		if err != nil || looked < little {
+			return err
+		}
+	}
+	return nil
+}
+
+// catchUpDatabase catches up with a database in write-ahead-log mode while no
+// checkpoint can run. Writers go on, for they append to the log; the database
+// itself stays as it is copied here, and the freeze has only the log to copy,
+// however large the database is. release lets checkpoints run again.
+//
+// Nothing depends on it but the freeze's length: whether the copy is good is
+// told under the freeze, by signatures, as ever. So whatever does not work here
+// is no error. Checkpoints are held off for maxFreeze at most, for meanwhile
+// the log grows, and a Chroma that starts waits.
+func (s *session) catchUpDatabase(ctx context.Context) (release func(), err error) {
+	release = func() {}
+	if wal, err := isWAL(s.db); err != nil || !wal {
+		return release, nil
+	}
+	shm, err := os.Open(filepath.Join(s.source, chroma.SHMFile))
+	if err != nil {
+		return release, nil
+	}
+	fired := make(chan struct{})
+	bound := time.AfterFunc(s.maxFreeze, func() {
+		defer close(fired)
+		_ = unlockAll(shm)
+	})
+	release = sync.OnceFunc(func() {
+		if !bound.Stop() {
+			<-fired // lest it unlocks what gets this descriptor's number next
+		}
+		_ = shm.Close() // and the lock with it
+	})
+	for begun := time.Now(); ; {
+		ok, err := tryLock(shm, walCheckpointByte, 1)
+		if err != nil || time.Since(begun) > patience {
+			return release, nil
+		}
+		if ok {
+			break
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return release, err
+		}
+	}
+	// The last checkpoint may have ended just now; only an old stamp will show
+	// a change.
+	if err := sleep(ctx, stampGrain+stampGrain/4); err != nil {
+		return release, err
+	}
+	_, err = s.pass(ctx, func(e entry) bool { return e.path == chroma.SQLiteFile })
+	return release, err
 }
 
 // pass looks at the source and copies what changed among the chosen files. It

@@ -102,7 +102,7 @@ func (c *collection) structure(s *records.Stats) error {
 		}
 		return nil
 	case corrupt(err):
-		c.add(colorfast.HNSWTorn, 0, "%s", c.relative(err.Error()))
+		c.add(colorfast.HNSWTorn, 0, "%s", err.Error())
 		return nil
 	case err != nil:
 		return err
@@ -121,21 +121,15 @@ func (c *collection) structure(s *records.Stats) error {
 		if p.Kind == hnsw.Pickle {
 			code = colorfast.HNSWPickle
 		}
-		c.add(code, 0, "%s", c.relative(p.String()))
+		c.add(code, 0, "%s", p.String())
 	}
 	if len(problems) == 0 && (err != nil || s.SegmentError != nil) {
-		c.add(colorfast.HNSWTorn, 0, "%s", c.relative(errors.Join(err, s.SegmentError).Error()))
+		c.add(colorfast.HNSWTorn, 0, "%s", errors.Join(err, s.SegmentError).Error())
 	}
 	if s.UnreadableSlots > 0 && len(problems) == 0 {
 		c.add(colorfast.HNSWTorn, s.UnreadableSlots, "%d ids have no live vector in the saved index", s.UnreadableSlots)
 	}
 	return nil
-}
-
-// relative takes the copy's own place out of a message, which means nothing to
-// whoever reads the finding later.
-func (c *collection) relative(message string) string {
-	return strings.ReplaceAll(message, c.dir+string(filepath.Separator), "")
 }
 
 func quoted(ids []string) string {

@@ -57,6 +57,7 @@ func (d *Directory) Run(ctx context.Context) (*Report, error) {
 	db, err := sysdb.Open(path)
 	if corrupt(err) || errors.Is(err, fs.ErrNotExist) {
 		r.add(colorfast.SysdbUnreadable, chroma.SQLiteFile, 0, "%v", err)
+		r.relative(d.Dir)
 		return r, nil
 	}
 	if err != nil {
@@ -74,6 +75,7 @@ func (d *Directory) Run(ctx context.Context) (*Report, error) {
 			return nil, fmt.Errorf("verify %q: %w", d.Dir, err)
 		}
 	}
+	r.relative(d.Dir)
 	slices.SortStableFunc(r.Findings, func(a, b colorfast.Finding) int {
 		if a.Code != b.Code {
 			return strings.Compare(string(a.Code), string(b.Code))
@@ -85,6 +87,14 @@ func (d *Directory) Run(ctx context.Context) (*Report, error) {
 
 func (r *Report) add(code colorfast.Code, object string, records int64, detail string, args ...any) {
 	r.Findings = append(r.Findings, colorfast.NewFinding(code, object, records, detail, args...))
+}
+
+// relative takes the copy's own place out of all findings, which means nothing
+// to whoever reads them later.
+func (r *Report) relative(dir string) {
+	for i := range r.Findings {
+		r.Findings[i].Detail = strings.ReplaceAll(r.Findings[i].Detail, dir+string(filepath.Separator), "")
+	}
 }
 
 func corrupt(err error) bool {

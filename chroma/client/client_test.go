@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -100,7 +101,7 @@ func TestConnect(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
-	calls := 0
+	var calls atomic.Int64
 	c, err := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/large/get"):
@@ -111,7 +112,7 @@ func TestBounds(t *testing.T) {
 		case strings.HasSuffix(r.URL.Path, "/uneven/get"):
 			_, _ = w.Write([]byte(`{"ids":["a","b"],"documents":["x"]}`))
 		case strings.HasSuffix(r.URL.Path, "/broken/add"):
-			calls++
+			calls.Add(1)
 			panic(http.ErrAbortHandler)
 		}
 	})
@@ -135,8 +136,8 @@ func TestBounds(t *testing.T) {
 	if err := c.Write(t.Context(), "broken", Add, []Record{{ID: "a", Vector: []float32{1}}}); err == nil {
 		t.Error("a broken connection was no error")
 	}
-	if calls != 1 {
-		t.Errorf("a write was sent %d times", calls)
+	if calls.Load() != 1 {
+		t.Errorf("a write was sent %d times", calls.Load())
 	}
 	if err := c.Write(t.Context(), "x", "get", nil); err == nil {
 		t.Error("an unknown verb was accepted")

@@ -58,12 +58,12 @@ func (p Problem) String() string {
 //
 //   - header.bin is consistent (Open sees to that)
 //   - data_level0.bin and length.bin have room for all elements
-//   - labels are 1 to Elements, each once
+//   - labels are above 0, each there once, and none above what the pickle counts
 //   - no element has more links than M allows, and all lead to elements that
 //     are on the same level
 //   - link_lists.bin ends with its last list; the entry point is on the top level
-//   - the pickle decodes, its two maps are inverse, and it counts as many
-//     elements as the header
+//   - the pickle decodes, its two maps are inverse, and it counts no fewer
+//     elements than the header
 //   - ids have exactly the labels that are not marked deleted
 //   - cosine only: vectors are normalized or zero, and have a length
 //

@@ -120,7 +120,7 @@ func (w *walk) read(n int64) ([]byte, error) {
 func (s *Segment) checkPickle(f *file, t *table) (Kind, error) {
 	h := &s.header
 	var m struct{ absent, deleted, twice, good int64 }
-	var seen []uint64 // a bit for each label
+	var seen []uint64 // a bit for each slot
 	if t != nil {
 		seen = make([]uint64, h.Elements/64+1)
 	}
@@ -128,19 +128,21 @@ func (s *Segment) checkPickle(f *file, t *table) (Kind, error) {
 		if t == nil {
 			return nil
 		}
-		switch _, deleted, ok := t.get(label); {
-		case !ok:
+		slot, deleted, ok := t.get(label)
+		if !ok {
 			m.absent++
-		case seen[label/64]&(1<<(label%64)) != 0:
+			return nil
+		}
+		bit := uint64(1) << (slot % 64)
+		switch {
+		case seen[slot/64]&bit != 0:
 			m.twice++
 		case deleted:
 			m.deleted++
 		default:
 			m.good++
 		}
-		if label <= h.Elements {
-			seen[label/64] |= 1 << (label % 64)
-		}
+		seen[slot/64] |= bit
 		return nil
 	})
 	var bad *chroma.CorruptError
@@ -158,8 +160,10 @@ func (s *Segment) checkPickle(f *file, t *table) (Kind, error) {
 		// and left the pickle (PersistentLocalHnswSegment, local_hnsw.rs: a map
 		// without ids counts as no index).
 		return 0, nil
-	case info.TotalElementsAdded != s.Elements():
+	case info.TotalElementsAdded < s.Elements():
 		return Torn, f.corrupt(-1, "%d elements were added, and the header has %d", info.TotalElementsAdded, h.Elements)
+	case t != nil && t.highest > uint64(info.TotalElementsAdded):
+		return Torn, f.corrupt(-1, "%d elements were added, and one has the label %d", info.TotalElementsAdded, t.highest)
 	case info.Dimensionality != 0 && info.Dimensionality != h.Dimension():
 		return Torn, f.corrupt(-1, "vectors have %d dimensions, and in the header %d", info.Dimensionality, h.Dimension())
 	case t != nil && (m.absent > 0 || m.deleted > 0 || m.good != t.live):

@@ -19,40 +19,55 @@ const deletedBit = 1 << 31
 
 // table finds the slot of a label: 4 bytes for each element. An entry is
 // slot+1, with deletedBit; 0 is no entry.
+//
+// Chroma 1.x numbers labels from 1 without a gap. Python-era Chroma leaves gaps
+// when a record is added, upserted and deleted within one batch (Batch.apply in
+// chromadb's segment/impl/vector/batch.py counts it as added, 0.4.24 to 0.6.3),
+// so labels may lie beyond the number of elements; these go into a map, at some
+// 40 bytes each.
 type table struct {
-	pages []*[pageSize]uint32
-	live  int64 // elements that are not deleted
+	pages    []*[pageSize]uint32
+	elements uint64
+	beyond   map[uint64]uint32
+	highest  uint64 // label
+	live     int64  // elements that are not deleted
 }
 
 func newTable(elements int64) *table {
-	return &table{pages: make([]*[pageSize]uint32, elements/pageSize+1)}
+	return &table{pages: make([]*[pageSize]uint32, elements/pageSize+1), elements: uint64(elements), beyond: map[uint64]uint32{}}
 }
 
-// put enters an element, and reports whether its label was free. The label is
-// at most the number of elements.
+// put enters an element, and reports whether its label was free.
 func (t *table) put(label uint64, slot uint32, deleted bool) bool {
+	if _, _, taken := t.get(label); taken {
+		return false
+	}
+	entry := slot + 1
+	if deleted {
+		entry |= deletedBit
+	} else {
+		t.live++
+	}
+	t.highest = max(t.highest, label)
+	if label > t.elements {
+		t.beyond[label] = entry
+		return true
+	}
 	p := &t.pages[label/pageSize]
 	if *p == nil {
 		*p = new([pageSize]uint32)
 	}
-	e := &(*p)[label%pageSize]
-	if *e != 0 {
-		return false
-	}
-	*e = slot + 1
-	if deleted {
-		*e |= deletedBit
-	} else {
-		t.live++
-	}
+	(*p)[label%pageSize] = entry
 	return true
 }
 
 func (t *table) get(label uint64) (slot uint32, deleted, ok bool) {
-	if label/pageSize >= uint64(len(t.pages)) || t.pages[label/pageSize] == nil {
-		return 0, false, false
+	var e uint32
+	if label > t.elements {
+		e = t.beyond[label]
+	} else if p := t.pages[label/pageSize]; p != nil {
+		e = p[label%pageSize]
 	}
-	e := t.pages[label/pageSize][label%pageSize]
 	if e == 0 {
 		return 0, false, false
 	}
@@ -62,8 +77,8 @@ func (t *table) get(label uint64) (slot uint32, deleted, ok bool) {
 // Index reads data_level0.bin once, front to back, and keeps the slot of every
 // label: 4 bytes for each element. Later calls return what the first one did.
 //
-// Errors: a *chroma.CorruptError if the labels are not 1 to Elements, each
-// once; fs.ErrNotExist if the file is missing.
+// Errors: a *chroma.CorruptError if a label is 0 or there twice; fs.ErrNotExist
+// if the file is missing.
 func (s *Segment) Index() error {
 	if s.table != nil || s.err != nil {
 		return s.err
@@ -95,8 +110,8 @@ func (s *Segment) Slot(label uint64) (slot uint32, deleted, ok bool) {
 func (s *Segment) enter(f *file, t *table, slot uint32, e []byte) error {
 	at := func() int64 { return int64(slot)*int64(s.header.ElementSize) + int64(s.header.LabelOffset) }
 	label := binary.LittleEndian.Uint64(e[s.header.LabelOffset:])
-	if label < 1 || label > s.header.Elements {
-		return f.corrupt(at(), "element %d has label %d, beyond 1 to %d", slot, label, s.header.Elements)
+	if label < 1 {
+		return f.corrupt(at(), "element %d has the label 0", slot)
 	}
 	if !t.put(label, slot, e[2]&1 != 0) {
 		first, _, _ := t.get(label)

@@ -92,6 +92,7 @@ func (b *bench) measure(ctx context.Context, r *report, d dataset, journal strin
 		}
 		c.Directory, c.Journal, c.Load = d.name, journal, l.name
 		r.Cases = append(r.Cases, *c)
+		say("  freeze median %.0f ms, max %.0f ms", ms(c.FreezeMedian), ms(c.FreezeMax))
 	}
 	say("%s, %s, stop-copy-start", d.name, journal)
 	if place.SQLiteBytes, place.VectorBytes, err = sizes(dir); err != nil {
@@ -152,7 +153,7 @@ func (b *bench) measureLoad(ctx context.Context, s *chromatest.Server, d dataset
 }
 
 // alone is for how long the clients are looked at before the first capture.
-const alone = 8 * time.Second
+const alone = 5 * time.Second
 
 // stopCopyStart measures what a copy of the stopped Chroma takes, from the stop
 // to the first answer.

@@ -2,128 +2,168 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"colorfast"
 	"colorfast/chroma"
+	"colorfast/chroma/client"
 	"colorfast/internal/chromatest"
 	"colorfast/internal/torture"
 )
 
-// TestLife leads one source of each version through what sources go through:
-// a server writes to it, it is backed up under load, it stands still and is
-// backed up, a program that embeds Chroma takes it over and it is backed up while
-// that idles and while it writes. Every backup is restored and must be what the
-// writers were told, to our readers and to the same Chroma.
+// TestLife leads one source of each version through what sources go through. A
+// server writes to it and it is backed up under load, and again when the server
+// is dead. The first backup is restored, a server serves it and writes on, dies
+// too, and a program that embeds Chroma takes over; that is backed up while the
+// program idles. Whatever is restored must be what the writers were told, to our
+// readers and to the same Chroma.
 func TestLife(t *testing.T) {
 	realChromas(t)
 	v := newVault(t) // one for all: several sources in one vault
 	for _, version := range chromatest.Versions() {
 		for _, mode := range []string{"rollback", "wal"} {
-			if mode == "wal" && version != newest && version != "0.5.23" {
+			eras := version == newest || version == "0.5.23"
+			if mode == "wal" && !eras {
 				continue // one of each era
 			}
-			t.Run(version+" "+mode, func(t *testing.T) { live(t, v, version, mode) })
+			t.Run(version+" "+mode, func(t *testing.T) {
+				l := &life{vault: v, version: version, mode: mode, dir: t.TempDir()}
+				l.live(t, eras && mode == "rollback")
+			})
 		}
 	}
 }
 
-// life is one source and what is known of it.
+// life is a source and what is known of it.
 type life struct {
 	vault   colorfast.Vault
 	version string
-	dir     string
 	mode    string // rollback or wal
-	load    torture.Workload
-	history torture.History
+	dir     string
 	scene   *scene
-	runs    int // of the workload, each a generation of writers
+	first   chapter // before the restore
+	second  chapter // after it
 }
 
-func live(t *testing.T, v colorfast.Vault, version, mode string) {
-	l := &life{vault: v, version: version, dir: t.TempDir(), mode: mode}
-	l.load = torture.Workload{Seed: 1, Writers: 3, OwnCollections: true, MaxBatch: 150, MaxRecords: 200, Queries: true}.For(version)
-	server := chromatest.Start(t, chromatest.Options{Version: version, Dir: l.dir})
+// chapter is one workload with its history.
+type chapter struct {
+	load    torture.Workload
+	history torture.History
+	runs    int // each a generation of writers
+}
+
+// later are the collections of the second chapter.
+var later = []string{"after.l2", "after.cosine"}
+
+func (l *life) live(t *testing.T, embeddedLoad bool) {
+	l.first.load = torture.Workload{Seed: 1, Writers: 3, OwnCollections: true, MaxBatch: 150, MaxRecords: 200, Queries: true}.For(l.version)
+	l.second.load = torture.Workload{Seed: 2, Writers: 2, MaxBatch: 60, MaxRecords: 200, Shared: []chromatest.Spec{
+		{Name: later[0], Space: "l2", SyncThreshold: 20}, {Name: later[1], Space: "cosine", SyncThreshold: 30},
+	}}.For(l.version)
+
+	server := chromatest.Start(t, chromatest.Options{Version: l.version, Dir: l.dir})
 	c := server.Chroma(t)
-	if mode == "wal" {
+	if l.mode == "wal" {
 		journalMode(t, l.dir, "wal")
 	}
-	if err := l.load.Setup(t.Context(), c, &l.history); err != nil {
+	if err := l.first.load.Setup(t.Context(), c, &l.first.history); err != nil {
 		t.Fatal(err)
 	}
-	l.scene = setScene(t, c, version, l.dir)
-	l.write(t, c, 15)
-
-	loaded := l.underLoad(t, c)
+	l.scene = setScene(t, c, l.version, l.dir)
+	l.first.write(t, c, 12)
+	loaded := l.first.underLoad(t, c, l.vault, l.dir)
 	l.wantManifest(t, loaded)
-	t.Run("server under load", func(t *testing.T) { l.restored(t, loaded, true) })
-
 	server.Kill()
-	idle := time.Now()
+	died := time.Now()
+
 	before, opened := fingerprint(t, l.dir), starts(t, l.dir)
-	stopped := backUp(t, v, l.dir)
+	stopped := backUp(t, l.vault, l.dir)
 	unchanged(t, l.dir, before)
 	if n := starts(t, l.dir); n != opened {
 		t.Errorf("the database was opened for writing: acquire_write had %d rows, has %d", opened, n)
 	}
-	if stopped.Consistency.FrozenAt.Before(idle) {
-		t.Error("the backup of the stopped source is of before it stopped")
-	}
 	l.wantManifest(t, stopped)
-	t.Run("stopped", func(t *testing.T) { l.restored(t, stopped, false) })
+	t.Run("stopped", func(t *testing.T) {
+		dir := restoreTo(t, l.vault, stopped)
+		again := chromatest.Start(t, chromatest.Options{Version: l.version, Dir: dir})
+		l.check(t, again.Chroma(t), stopped, died, died, dir)
+	})
 
-	chromatest.RequireEmbedded(t, version)
-	e := chromatest.Embed(t, chromatest.Options{Version: version, Dir: l.dir})
-	l.write(t, e, 5)
-	resting := backUp(t, v, l.dir)
-	l.wantManifest(t, resting)
-	busy := l.underLoad(t, e)
-	l.wantManifest(t, busy)
+	restored := restoreTo(t, l.vault, loaded)
+	t.Run("server under load", func(t *testing.T) {
+		again := chromatest.Start(t, chromatest.Options{Version: l.version, Dir: restored})
+		c := again.Chroma(t)
+		l.check(t, c, loaded, loaded.Consistency.FrozenAt, loaded.Consistency.ReleasedAt, restored)
+		if err := l.second.load.Setup(t.Context(), c, &l.second.history); err != nil {
+			t.Fatal(err)
+		}
+		l.second.write(t, c, 6)
+	})
+	l.embedded(t, restored, loaded, embeddedLoad)
+}
+
+// embedded goes on with the restored directory in a program that embeds Chroma.
+func (l *life) embedded(t *testing.T, dir string, loaded *colorfast.Manifest, underLoad bool) {
+	t.Helper()
+	chromatest.RequireEmbedded(t, l.version)
+	e := chromatest.Embed(t, chromatest.Options{Version: l.version, Dir: dir})
+	l.second.write(t, e, 2)
+	idle := backUp(t, l.vault, dir)
+	l.wantManifest(t, idle)
+	backups := map[string]*colorfast.Manifest{"embedded idle": idle}
+	if underLoad {
+		backups["embedded under load"] = l.second.underLoad(t, e, l.vault, dir)
+	}
 	e.Kill()
-	t.Run("embedded idle", func(t *testing.T) { l.restoredEmbedded(t, resting) })
-	t.Run("embedded under load", func(t *testing.T) { l.restoredEmbedded(t, busy) })
+	for name, m := range backups {
+		t.Run(name, func(t *testing.T) {
+			again := restoreTo(t, l.vault, m)
+			e := chromatest.Embed(t, chromatest.Options{Version: l.version, Dir: again})
+			l.check(t, e, m, loaded.Consistency.FrozenAt, loaded.Consistency.ReleasedAt, again)
+			all := read(t, e)
+			judge(t, &l.second.history, m.Consistency.FrozenAt, m.Consistency.ReleasedAt, torture.State{later[0]: all[later[0]], later[1]: all[later[1]]})
+		})
+	}
 }
 
 // write lets every writer do so many operations.
-func (l *life) write(t *testing.T, c chromatest.Chroma, ops int) {
+func (p *chapter) write(t *testing.T, c chromatest.Chroma, ops int) {
 	t.Helper()
-	l.runs++
-	if err := l.load.Run(t.Context(), c, &l.history, l.runs, ops); err != nil {
+	p.runs++
+	if err := p.load.Run(t.Context(), c, &p.history, p.runs, ops); err != nil {
 		t.Fatal(err)
 	}
-	l.noErrors(t)
+	p.noErrors(t)
 }
 
-func (l *life) noErrors(t *testing.T) {
+func (p *chapter) noErrors(t *testing.T) {
 	t.Helper()
-	for _, e := range l.history.Errors() {
+	for _, e := range p.history.Errors() {
 		t.Errorf("a writer met an error: %s", e)
 	}
-	if s := l.history.Stats(); s.Refused > 0 {
+	if s := p.history.Stats(); s.Refused > 0 {
 		t.Errorf("%d of %d queries were refused", s.Refused, s.Queries)
 	}
 }
 
-// underLoad backs up while the writers write.
-func (l *life) underLoad(t *testing.T, c chromatest.Chroma) *colorfast.Manifest {
+// underLoad backs dir up while the writers write.
+func (p *chapter) underLoad(t *testing.T, c chromatest.Chroma, v colorfast.Vault, dir string) *colorfast.Manifest {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	l.runs++
+	p.runs++
 	done := make(chan error, 1)
-	had := l.history.Stats().Acked
-	go func() { done <- l.load.Run(ctx, c, &l.history, l.runs, 0) }()
-	await(t, "the writers", func() bool { return l.history.Stats().Acked > had+10 })
-	m := backUp(t, l.vault, l.dir)
+	had := p.history.Stats().Acked
+	go func() { done <- p.load.Run(ctx, c, &p.history, p.runs, 0) }()
+	await(t, "the writers", func() bool { return p.history.Stats().Acked > had+6 })
+	m := backUp(t, v, dir)
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	l.noErrors(t)
+	p.noErrors(t)
 	return m
 }
 
@@ -134,22 +174,17 @@ func (l *life) wantManifest(t *testing.T, m *colorfast.Manifest) {
 	if m.Consistency.JournalMode != l.mode {
 		t.Errorf("journal mode %q, want %q", m.Consistency.JournalMode, l.mode)
 	}
-	if mode := m.Consistency.Mode; mode != colorfast.Frozen && mode != colorfast.Shared && !(l.mode == "wal" && mode == colorfast.Optimistic) {
+	if mode := m.Consistency.Mode; mode != colorfast.Frozen && mode != colorfast.Shared {
 		t.Errorf("mode %q", mode)
 	}
-	orphans := 0
-	for _, f := range m.FindingList {
-		if f.Code == colorfast.HNSWOrphan {
-			orphans++
-		}
-	}
+	orphans := slices.ContainsFunc(m.FindingList, func(f colorfast.Finding) bool { return f.Code == colorfast.HNSWOrphan })
 	// Before 1.0 the directory goes with the collection if it was loaded.
-	if l.scene.modern && orphans == 0 {
+	if l.scene.modern && !orphans {
 		t.Error("no note of the directory that the dropped collection has left")
 	}
-	for _, want := range append(slices.Clone(sceneCollections), l.load.Shared[0].Name) {
+	for _, want := range append(slices.Clone(sceneCollections), l.first.load.Shared[0].Name) {
 		if !slices.ContainsFunc(m.Inventory.Collections, func(c colorfast.Collection) bool {
-			return c.Name == want && c.Database == "default_database"
+			return c.Name == want && c.Database == client.DefaultDatabase
 		}) {
 			t.Errorf("the inventory lacks collection %s", want)
 		}
@@ -162,48 +197,17 @@ func (l *life) wantManifest(t *testing.T, m *colorfast.Manifest) {
 	if dbs := len(m.Inventory.Databases); dbs != 2 {
 		t.Errorf("%d databases, want 2", dbs)
 	}
-	if since := m.Inventory.Generation.Since; since > l.version && !strings.HasPrefix(since, l.version) {
-		t.Errorf("generation since %s, written by %s", since, l.version)
-	}
 }
 
-// restored restores a backup and starts a server on it. With again it also
-// writes, kills and starts once more.
-func (l *life) restored(t *testing.T, m *colorfast.Manifest, again bool) {
-	dir := restoreTo(t, l.vault, m)
-	s := chromatest.Start(t, chromatest.Options{Version: l.version, Dir: dir})
-	c := s.Chroma(t)
-	judge(t, &l.history, m.Consistency.FrozenAt, m.Consistency.ReleasedAt, read(t, c, sceneCollections...))
-	l.scene.check(t, c, dir, l.dir)
-	l.wantInventory(t, c, m)
-	if again {
-		check := writeMore(t, c)
-		s.Kill()
-		s = chromatest.Start(t, chromatest.Options{Version: l.version, Dir: dir})
-		c = s.Chroma(t)
-		check(c)
-		l.scene.check(t, c, dir, l.dir)
-	}
-	s.Kill()
-}
-
-func (l *life) restoredEmbedded(t *testing.T, m *colorfast.Manifest) {
-	dir := restoreTo(t, l.vault, m)
-	e := chromatest.Embed(t, chromatest.Options{Version: l.version, Dir: dir})
-	judge(t, &l.history, m.Consistency.FrozenAt, m.Consistency.ReleasedAt, read(t, e, sceneCollections...))
-	l.scene.check(t, e, dir, l.dir)
-	l.wantInventory(t, e, m)
-	check := writeMore(t, e)
-	check(e)
-	e.Kill()
-}
-
-// wantInventory compares the manifest's numbers with Chroma's own.
-func (l *life) wantInventory(t *testing.T, c chromatest.Reader, m *colorfast.Manifest) {
+// check compares what a Chroma reads from a restored directory with what was
+// acknowledged in the first chapter, and with the manifest.
+func (l *life) check(t *testing.T, c chromatest.Reader, m *colorfast.Manifest, frozen, released time.Time, dir string) {
 	t.Helper()
+	judge(t, &l.first.history, frozen, released, read(t, c, append(slices.Clone(sceneCollections), later...)...))
+	l.scene.check(t, c, dir, l.dir)
 	for i := range m.Inventory.Collections {
 		col := &m.Inventory.Collections[i]
-		if col.Database != "default_database" {
+		if col.Database != client.DefaultDatabase {
 			continue
 		}
 		if n, err := c.Count(t.Context(), col.Name); err != nil || n != col.Records {
@@ -212,33 +216,46 @@ func (l *life) wantInventory(t *testing.T, c chromatest.Reader, m *colorfast.Man
 	}
 }
 
-// writeMore writes new records, enough for a save of the index, and returns a
-// function that looks for them.
-func writeMore(t *testing.T, c chromatest.Chroma) func(chromatest.Reader) {
-	t.Helper()
-	more := torture.Workload{Seed: 99, Writers: 1, Shared: []chromatest.Spec{{Name: "after.restore", Space: "l2", SyncThreshold: 20}}, MaxBatch: 60, MaxRecords: 300}
-	h := &torture.History{}
-	if err := more.Setup(t.Context(), c, h); err != nil {
-		t.Fatal(err)
-	}
-	if err := more.Run(t.Context(), c, h, 0, 8); err != nil {
-		t.Fatal(err)
-	}
-	if errs := h.Errors(); len(errs) > 0 {
-		t.Error("writing after the restore:", errs)
-	}
-	now := time.Now()
-	return func(r chromatest.Reader) {
-		t.Helper()
-		got := read(t, r)
-		judge(t, h, now, now, torture.State{"after.restore": got["after.restore"]})
-	}
-}
-
-// TestVersionsAreAll fails when a version is added that the tests above would
-// call by the wrong name.
-func TestVersionsAreAll(t *testing.T) {
-	if got := fmt.Sprint(chromatest.Versions()); !strings.Contains(got, newest) || len(chromatest.Versions()) < 5 {
-		t.Errorf("versions %v", got)
+// TestReAddedIDs: before 1.0, an id that is deleted and added again before its
+// batch is full keeps its label, but counts as one more element. So labels have
+// gaps and the index counts fewer elements than the map of ids says, and all is
+// well (_apply_batch in chromadb/segment/impl/vector/local_hnsw.py).
+func TestReAddedIDs(t *testing.T) {
+	realChromas(t)
+	v := newVault(t)
+	for _, version := range []string{"0.6.3", "0.5.23"} {
+		s := chromatest.Start(t, chromatest.Options{Version: version})
+		c := s.Chroma(t)
+		if err := c.Create(t.Context(), chromatest.Spec{Name: rich, Space: "l2", SyncThreshold: 20, BatchSize: 10}); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]client.Record{}
+		write := func(verb client.Verb, recs []client.Record) {
+			t.Helper()
+			if err := c.Write(t.Context(), rich, verb, recs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(client.Add, put(want, plain("first", 20)))
+		again := want["first-3"]
+		again.Vector = []float32{7, 7, 7}
+		write(client.Delete, []client.Record{again})
+		write(client.Add, put(want, []client.Record{again}))
+		write(client.Add, put(want, plain("second", 40)))
+		m := backUp(t, v, s.Dir)
+		if m.Verified != colorfast.Passed {
+			t.Errorf("%s: the backup is %s", version, m.Verified)
+		}
+		for _, f := range m.FindingList {
+			t.Errorf("%s: %s %s: %s", version, f.Code, f.Object, f.Detail)
+		}
+		s.Kill()
+		s = chromatest.Start(t, chromatest.Options{Version: version, Dir: restoreTo(t, v, m)})
+		got, err := s.Chroma(t).Records(t.Context(), rich)
+		if err != nil {
+			t.Error(err)
+		}
+		compare(t, version, want, got, false)
+		s.Kill()
 	}
 }

@@ -43,9 +43,9 @@ type campaign struct {
 	result *result
 }
 
-// perSeries is how many captures are made of one Chroma before the next one is
-// started, for variety.
-const perSeries = 10
+// A series is a few captures of one Chroma; then the next one is started, for
+// variety.
+const leastPerSeries, mostPerSeries = 2, 10
 
 // setting is how the Chroma of a series runs.
 type setting struct {
@@ -81,22 +81,23 @@ func settings() []setting {
 }
 
 func (t *campaign) run(ctx context.Context, trials, only int) error {
+	all := settings()
+	each := max(leastPerSeries, min(mostPerSeries, trials/len(all)))
 	for n := 0; t.result.trials < trials; n++ {
 		if only >= 0 {
 			n = only
 		}
-		all := settings()
 		s := &series{
 			number: n, setting: all[n%len(all)], result: t.result,
 			random: rand.New(rand.NewPCG(t.seed, uint64(n))),
 		}
 		fmt.Printf("series %d of seed %d: Chroma %s\n", n, t.seed, s.setting)
 		begun := time.Now()
-		if err := s.run(ctx, min(perSeries, trials-t.result.trials)); err != nil {
+		if err := s.run(ctx, min(each, trials-t.result.trials)); err != nil {
 			return fmt.Errorf("series %d (again with -seed %d -only %d): %w", n, t.seed, n, err)
 		}
 		fmt.Printf("  %d trials in %.0f s; %d so far, %d of them wrong; %d failed requests\n",
-			perSeries, time.Since(begun).Seconds(), t.result.trials, len(t.result.failures), t.result.failedRequests)
+			each, time.Since(begun).Seconds(), t.result.trials, len(t.result.failures), t.result.failedRequests)
 		if only >= 0 {
 			return nil
 		}

@@ -53,7 +53,7 @@ func (s *series) run(ctx context.Context, trials int) (err error) {
 		if err := sleep(ctx, time.Duration(200+s.random.IntN(900))*time.Millisecond); err != nil {
 			return err
 		}
-		if err := s.trial(ctx, n); err != nil {
+		if err := s.trial(ctx, s.result.trials); err != nil {
 			return fmt.Errorf("trial %d: %w", n, err)
 		}
 		s.result.trials++
