@@ -32,7 +32,7 @@ func (f *fixture) cosine() bool { return f.want.Space == "cosine" }
 func fixtures(t testing.TB) []*fixture {
 	t.Helper()
 	found, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(found) < 14 {
+	if err != nil || len(found) < 15 {
 		t.Fatalf("%d fixtures, error %v", len(found), err)
 	}
 	all := []*fixture{}

@@ -102,6 +102,17 @@ def life(space, dim, m, prefix):
     s.keep(prefix + "-%s-b" % space)
 
 
+def gaps(s):
+    """Adds, upserts and deletes a record within one batch, which Python-era
+    Chroma counts as an added element though it never becomes one."""
+    for _ in range(12):
+        passing = s.ids(1)
+        s.add(passing)
+        s.col.upsert(ids=passing, embeddings=[s.vector()])
+        s.delete(passing)
+        s.add(s.ids(3))
+
+
 def main():
     v = chromadb.__version__
     if v.startswith("1."):
@@ -122,6 +133,10 @@ def main():
         s = Segment("l2", 3, 3, 10)
         s.add(s.ids(6))
         s.keep("py063-young")
+        s = Segment("l2", 3, 3, 10)
+        gaps(s)
+        s.until_saved()
+        s.keep("py063-gaps")
     elif v.startswith("0.5"):
         life("cosine", 3, 3, "py0523")
     else:
