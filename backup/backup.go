@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -61,7 +62,8 @@ func (b *Backup) Run(ctx context.Context) (_ *colorfast.Manifest, err error) {
 	}
 	m.Inventory = *inventory
 	m.Consistency = cut.Consistency
-	m.FindingList = append(owners(m.Source.Path), cut.Findings...)
+	m.FindingList = append([]colorfast.Finding{}, owners(m.Source.Path)...) // [] in JSON, never null
+	m.FindingList = append(m.FindingList, cut.Findings...)
 	m.FileList = cut.Files
 	m.Summarize()
 	b.Log.Info("source captured", "source", m.Source.Path, "seconds", time.Since(m.StartedAt).Seconds(), "freeze", m.FreezeSeconds, "findings", len(m.FindingList))
@@ -118,16 +120,16 @@ func sourceAt(path string) (colorfast.Source, error) {
 // stage makes an empty private folder for a capture of source, and locks out
 // other runs of the same source. What a killed run has left there goes.
 func (b *Backup) stage(source colorfast.Source) (dir string, unlock func() error, err error) {
-	if err := os.MkdirAll(b.Staging, 0o700); err != nil {
-		return "", nil, fmt.Errorf("make the staging directory: %w", err)
-	}
-	staging, err := filepath.EvalSymlinks(b.Staging)
+	staging, err := future(b.Staging)
 	if err != nil {
 		return "", nil, fmt.Errorf("find the staging directory: %w", err)
 	}
 	if rel, err := filepath.Rel(source.Path, staging); err == nil && filepath.IsLocal(rel) {
 		return "", nil, colorfast.Errorf(colorfast.Usage, "stage the copy in %q: it lies inside the source", staging).
 			WithHint("name another directory with --staging; colorfast never writes into a source")
+	}
+	if err := os.MkdirAll(staging, 0o700); err != nil {
+		return "", nil, fmt.Errorf("make the staging directory: %w", err)
 	}
 	sum := sha256.Sum256([]byte(source.String()))
 	dir = filepath.Join(staging, hex.EncodeToString(sum[:8]))
@@ -139,6 +141,20 @@ func (b *Backup) stage(source colorfast.Source) (dir string, unlock func() error
 		return "", nil, errors.Join(fmt.Errorf("make the staging directory: %w", err), unlock())
 	}
 	return dir, unlock, nil
+}
+
+// future returns where path leads, although its last elements may not exist yet.
+func future(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path) {
+		real, err = future(filepath.Dir(path))
+		return filepath.Join(real, filepath.Base(path)), err
+	}
+	return real, err
 }
 
 // owners warns of several processes that may write to the source: two Chromas

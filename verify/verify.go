@@ -52,7 +52,7 @@ func (d *Directory) Run(ctx context.Context) (*Report, error) {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Report{}
+	r := &Report{Inventory: colorfast.Inventory{Databases: []colorfast.Database{}, Collections: []colorfast.Collection{}}}
 	path := filepath.Join(d.Dir, chroma.SQLiteFile)
 	db, err := sysdb.Open(path)
 	if corrupt(err) || errors.Is(err, fs.ErrNotExist) {

@@ -70,7 +70,6 @@ func Embed(tb testing.TB, o Options) *Embedded {
 			tb.Logf("embedded chroma %s on %s said:\n%s", e.Version, e.Dir, e.p.words())
 		}
 		e.Kill()
-		e.p.discard()
 	})
 	return e
 }
@@ -109,7 +108,6 @@ func LaunchEmbedded(ctx context.Context, o Options) (*Embedded, error) {
 	if _, err := e.receive(ctx, ready); err != nil {
 		e.Kill()
 		err = fmt.Errorf("embed chroma %s: %w; it said:\n%s", o.Version, err, e.p.words())
-		e.p.discard()
 		return nil, err
 	}
 	return e, nil

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,10 @@ type process struct {
 	log  *os.File
 	done chan struct{} // closed when the program has ended
 	err  error         // how; valid once done is closed
+
+	mu   sync.Mutex
+	gone bool   // the working directory
+	last string // the end of the log, once it is gone
 }
 
 // launch starts cmd; what it writes to stderr, and to stdout unless cmd has
@@ -66,6 +71,7 @@ func launch(cmd *exec.Cmd) (*process, error) {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // fails only if it has ended
 	<-p.done
+	p.discard()
 }
 
 // stop asks the program to end, and kills it if it does not.
@@ -78,6 +84,7 @@ func (p *process) stop() {
 func (p *process) await() {
 	select {
 	case <-p.done:
+		p.discard()
 	case <-time.After(stopBound):
 		p.kill()
 	}
@@ -92,8 +99,13 @@ func (p *process) ended() bool {
 	}
 }
 
-// words returns the end of the log.
+// words returns the end of the log, also after the end of the program.
 func (p *process) words() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return p.last
+	}
 	b, err := os.ReadFile(p.log.Name())
 	if err != nil {
 		return err.Error()
@@ -101,8 +113,14 @@ func (p *process) words() string {
 	return string(b[max(0, len(b)-4000):])
 }
 
-// discard removes the working directory with the log.
+// discard removes the working directory, once, and keeps the end of the log.
 func (p *process) discard() {
-	_ = p.log.Close()
-	_ = os.RemoveAll(p.dir) // in the system's temporary directory anyway
+	last := p.words()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.gone {
+		p.gone, p.last = true, last
+		_ = p.log.Close()
+		_ = os.RemoveAll(p.dir) // in the system's temporary directory anyway
+	}
 }

@@ -57,7 +57,6 @@ func Start(tb testing.TB, o Options) *Server {
 			tb.Logf("chroma %s on %s said:\n%s", s.Version, s.Dir, s.Log())
 		}
 		s.Kill()
-		s.p.discard()
 	})
 	return s
 }
@@ -90,7 +89,6 @@ func Launch(ctx context.Context, o Options) (*Server, error) {
 	if err := s.await(ctx); err != nil {
 		s.Kill()
 		err = fmt.Errorf("start chroma %s on %s: %w; it said:\n%s", o.Version, dir, err, s.Log())
-		s.p.discard()
 		return nil, err
 	}
 	return s, nil

@@ -75,7 +75,7 @@ func (s *series) open(ctx context.Context) error {
 	s.workload = torture.Workload{
 		Seed: s.random.Uint64(), Writers: 3, Dimension: 64, MaxRecords: 300, MaxBatch: 500, OwnCollections: true, Queries: true,
 		Shared: torture.DefaultCollections(s.setting.version >= "1"), Pause: time.Millisecond,
-	}
+	}.For(s.setting.version)
 	c, err := s.start(ctx)
 	if err != nil {
 		return err
