@@ -107,7 +107,7 @@ func TestCapture(t *testing.T) {
 			dir, c := newSource(t, journal, 20000)
 			c.do("transfers")
 			last := -1
-			for range 5 {
+			for range 3 {
 				cut, err := newCapture(t, dir).Run(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -204,6 +204,37 @@ func TestCaptureAfterKill(t *testing.T) {
 		}
 		if after := fingerprint(t, dir); after != before {
 			t.Error("source changed")
+		}
+	})
+}
+
+func TestCaptureInWALMode(t *testing.T) {
+	dir, c := newSource(t, "wal", 20000)
+	if a := c.ask("PRAGMA wal_checkpoint(TRUNCATE)"); a != "0" {
+		t.Fatalf("checkpoint is busy: %s", a)
+	}
+	other := startChild(t, filepath.Join(dir, chroma.SQLiteFile))
+	other.do("PRAGMA wal_autocheckpoint=5") // folds the log into the database all the time
+	other.do("transfers")
+	cut, err := newCapture(t, dir).Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	balance(t, cut.Dir)
+	t.Run("copies the log alone under the freeze", func(t *testing.T) {
+		fi, err := os.Stat(filepath.Join(cut.Dir, chroma.SQLiteFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := cut.Consistency.WALBytes
+		if n := cut.Consistency.SettledBytes; n > log || log == 0 {
+			t.Errorf("%d bytes were copied under the freeze, of a log of %d and a database of %d", n, log, fi.Size())
+		}
+	})
+	t.Run("lets checkpoints go on afterwards", func(t *testing.T) {
+		other.kill()
+		if a := c.ask("PRAGMA wal_checkpoint(TRUNCATE)"); a != "0" {
+			t.Errorf("checkpoint is busy: %s", a)
 		}
 	})
 }

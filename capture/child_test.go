@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// obey answers every order with one line. Orders are SQL, or "transfers" to
+// obey answers every order with one line: "ok", milliseconds, and the first
+// column of the last row, or "error" and why. Orders are SQL, or "transfers" to
 // move money between accounts until the input ends.
 func obey(path string) error {
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenCreate)
@@ -45,12 +46,16 @@ func obey(path string) error {
 			return transfers(conn)
 		}
 		begun := time.Now()
-		err := sqlitex.ExecuteTransient(conn, in.Text(), &sqlitex.ExecOptions{ResultFunc: func(*sqlite.Stmt) error { return nil }})
+		value := ""
+		err := sqlitex.ExecuteTransient(conn, in.Text(), &sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
+			value = row.ColumnText(0)
+			return nil
+		}})
 		if err != nil {
 			fmt.Printf("error: %v\n", err)
 			continue
 		}
-		fmt.Printf("ok %d\n", time.Since(begun).Milliseconds())
+		fmt.Printf("ok %d %s\n", time.Since(begun).Milliseconds(), value)
 	}
 	return nil
 }
@@ -130,4 +135,18 @@ func (c *child) do(order string) (ms int) {
 		c.t.Fatalf("order %q: %s", order, a)
 	}
 	return ms
+}
+
+// ask sends an order and returns the value of its answer.
+func (c *child) ask(order string) string {
+	c.t.Helper()
+	c.send(order)
+	var ms int
+	var value string
+	if a := c.answer(); a != "" {
+		if _, err := fmt.Sscanf(a, "ok %d %s", &ms, &value); err != nil {
+			c.t.Fatalf("order %q: %s", order, a)
+		}
+	}
+	return value
 }

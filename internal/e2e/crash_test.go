@@ -132,7 +132,7 @@ func TestKilledSaves(t *testing.T) {
 	v := newVault(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	passed := 0
-	for _, version := range []string{newest, newest, newest, "0.6.3"} {
+	for i, version := range []string{newest, newest, newest, newest, "0.6.3"} {
 		h := &torture.History{}
 		load := torture.Workload{Seed: 11, Writers: 3, MaxBatch: 300, MaxRecords: 600, Shared: []chromatest.Spec{
 			{Name: "always.l2", Space: "l2", SyncThreshold: 5},
@@ -145,6 +145,9 @@ func TestKilledSaves(t *testing.T) {
 		dead := crash(t, s, load, h, 0, func() {
 			await(t, "the writers", func() bool { return h.Stats().Acked > 15 })
 			time.Sleep(time.Duration(rng.IntN(700)) * time.Millisecond)
+			if i > 0 {
+				awaitSave(s.Dir)
+			}
 		})
 		before := fingerprint(t, s.Dir)
 		m := backUp(t, v, s.Dir)
@@ -167,6 +170,21 @@ func TestKilledSaves(t *testing.T) {
 	}
 	if passed == 0 {
 		t.Error("no backup passed: this test shows little")
+	}
+}
+
+// awaitSave waits until a save of an index in dir is under way, or for a few
+// seconds. The header is written first, the pickle last.
+func awaitSave(dir string) {
+	for limit := time.Now().Add(3 * time.Second); time.Now().Before(limit); {
+		headers, _ := filepath.Glob(filepath.Join(dir, "*", chroma.HeaderFile)) // never fails
+		for _, header := range headers {
+			h, err := os.Stat(header)
+			p, perr := os.Stat(filepath.Join(filepath.Dir(header), chroma.PickleFile))
+			if err == nil && perr == nil && h.ModTime().After(p.ModTime()) {
+				return
+			}
+		}
 	}
 }
 

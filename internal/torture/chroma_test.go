@@ -18,9 +18,9 @@ func TestChroma(t *testing.T) {
 		t.Skip("starts real Chromas")
 	}
 	for _, version := range chromatest.Versions() {
-		ops := 35
+		ops := 20
 		if version[0] == '0' {
-			ops = 15 // they are some five times slower
+			ops = 8 // they are some five times slower
 		}
 		w := Workload{Seed: 1, OwnCollections: true, Queries: true}.For(version)
 		t.Run("server "+version, func(t *testing.T) {

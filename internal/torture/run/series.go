@@ -34,6 +34,7 @@ type series struct {
 	workload   torture.Workload
 	generation int // of the workload: one more after each crash
 	chroma     running
+	pid        int // of chroma
 	stop       func() error // ends the workload
 }
 
@@ -114,14 +115,14 @@ func (s *series) start(ctx context.Context) (chromatest.Chroma, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.chroma = e
+		s.chroma, s.pid = e, e.PID
 		return e, nil
 	}
 	srv, err := chromatest.Launch(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	s.chroma = srv
+	s.chroma, s.pid = srv, srv.PID
 	return srv.Connect(ctx)
 }
 

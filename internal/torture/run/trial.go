@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"colorfast"
@@ -80,6 +81,13 @@ func (s *series) backUp(ctx context.Context) (*colorfast.Manifest, error) {
 // judgeTwice restores a backup and judges it by colorfast's readers, and by what
 // a real Chroma reads from it.
 func (s *series) judgeTwice(ctx context.Context, m *colorfast.Manifest) (ours, theirs *torture.Verdict, err error) {
+	// The source rests meanwhile, lest it takes the processors from the judges.
+	if s.stop != nil {
+		if err := syscall.Kill(s.pid, syscall.SIGSTOP); err != nil {
+			return nil, nil, err
+		}
+		defer func() { err = errors.Join(err, syscall.Kill(s.pid, syscall.SIGCONT)) }()
+	}
 	dir := filepath.Join(s.dir, "restored")
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	r := restore.Restore{Vault: s.vault, Manifest: m, Target: dir, AllowDamaged: true}
