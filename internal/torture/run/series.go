@@ -34,7 +34,7 @@ type series struct {
 	workload   torture.Workload
 	generation int // of the workload: one more after each crash
 	chroma     running
-	pid        int // of chroma
+	pid        int          // of chroma
 	stop       func() error // ends the workload
 }
 
@@ -54,7 +54,13 @@ func (s *series) run(ctx context.Context, trials int) (err error) {
 		if err := sleep(ctx, time.Duration(200+s.random.IntN(900))*time.Millisecond); err != nil {
 			return err
 		}
-		if err := s.trial(ctx, s.result.trials); err != nil {
+		before := len(s.result.failures)
+		err := s.trial(ctx, s.result.trials)
+		if ctx.Err() != nil {
+			s.result.failures = s.result.failures[:before] // interrupted, not wrong
+			return ctx.Err()
+		}
+		if err != nil {
 			return fmt.Errorf("trial %d: %w", n, err)
 		}
 		s.result.trials++
