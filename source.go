@@ -73,8 +73,8 @@ type Collection struct {
 func (c *Collection) String() string { return c.Tenant + "/" + c.Database + "/" + c.Name }
 
 // Names that a restore gives to what it has not finished (RestorePrefix) and to
-// the data that it moved aside (AsidePrefix), where both must lie inside the
-// persist directory because that is a mount point.
+// the data that it moved aside (AsidePrefix). Where the persist directory is a
+// mount point both lie inside it; otherwise beside it, after its name.
 const (
 	RestorePrefix = ".colorfast-restore-"
 	AsidePrefix   = ".before-restore-"

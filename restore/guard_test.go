@@ -205,7 +205,7 @@ func TestSpace(t *testing.T) {
 		wantSame(t, topless(snapshot(t, target)), before)
 		names, _ := readNames(target)
 		for _, n := range names {
-			if IsOurs(n) {
+			if colorfast.IsAside(n) {
 				t.Errorf("%q is left", n)
 			}
 		}
@@ -290,13 +290,13 @@ func TestRestoreToAMount(t *testing.T) {
 	})
 }
 
-func TestIsOurs(t *testing.T) {
+func TestIsAside(t *testing.T) {
 	for name, want := range map[string]bool{
 		".colorfast-restore-12345678": true, ".before-restore-" + stamp: true,
 		"chroma.sqlite3": false, "target.before-restore-x": false, "": false, ".": false,
 	} {
-		if IsOurs(name) != want {
-			t.Errorf("IsOurs(%q) is %v", name, !want)
+		if colorfast.IsAside(name) != want {
+			t.Errorf("colorfast.IsAside(%q) is %v", name, !want)
 		}
 	}
 }

@@ -173,7 +173,7 @@ func snapshot(t testing.TB, dir string) map[string]string {
 			return err
 		}
 		rel, _ := filepath.Rel(dir, p)
-		if IsOurs(rel) {
+		if colorfast.IsAside(rel) {
 			return fs.SkipDir
 		}
 		info, err := d.Info()

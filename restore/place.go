@@ -82,7 +82,7 @@ func (to *place) check(target, vaultDir string) error {
 	if len(to.base) > maxTarget {
 		return colorfast.Errorf(colorfast.Usage, "restore to %q: the name is longer than %d bytes", target, maxTarget)
 	}
-	if strings.Contains(to.base, stageMark) || IsOurs(to.base) {
+	if strings.Contains(to.base, colorfast.RestorePrefix) || colorfast.IsAside(to.base) {
 		return colorfast.Errorf(colorfast.Usage, "restore to %q: such names are those of other restores", target).
 			WithHint("name another directory; one kept aside is put back with \"mv\", with Chroma stopped")
 	}
@@ -138,7 +138,7 @@ func (to *place) inspect(mounts []openfiles.Mount) error {
 	}
 	to.state = empty
 	for _, n := range names {
-		if to.inPlace && (IsOurs(n) || n == lostFound) {
+		if to.inPlace && (colorfast.IsAside(n) || n == lostFound) {
 			continue
 		}
 		to.names = append(to.names, n)
@@ -167,16 +167,16 @@ func (to *place) homes() []string {
 // characters of the backup's ID follow.
 func (to *place) stagePrefix(home string) string {
 	if home == to.path {
-		return stageMark
+		return colorfast.RestorePrefix
 	}
-	return "." + to.base + stageMark
+	return "." + to.base + colorfast.RestorePrefix
 }
 
 // aside returns a path, not yet taken, for what is in the way.
 func (to *place) aside(now time.Time) string {
-	p := to.path + asideMark + now.Format("20060102T150405Z")
+	p := to.path + colorfast.AsidePrefix + now.Format("20060102T150405Z")
 	if to.inPlace {
-		p = filepath.Join(to.path, asideMark+now.Format("20060102T150405Z"))
+		p = filepath.Join(to.path, colorfast.AsidePrefix+now.Format("20060102T150405Z"))
 	}
 	return unused(p)
 }

@@ -27,20 +27,6 @@ import (
 	"colorfast/internal/openfiles"
 )
 
-// The names of what a restore leaves or makes inside a mounted target. Beside
-// a target, the same follow its name.
-const (
-	stageMark = ".colorfast-restore-"
-	asideMark = ".before-restore-"
-)
-
-// IsOurs reports whether name, an entry at the top of a Chroma's directory,
-// was made by a restore in place: its stage, or what it kept aside. It is no
-// part of the Chroma and is not backed up.
-func IsOurs(name string) bool {
-	return strings.HasPrefix(name, stageMark) || strings.HasPrefix(name, asideMark)
-}
-
 // Restore brings a backup back.
 type Restore struct {
 	// Vault holds the backup.

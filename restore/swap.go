@@ -229,7 +229,7 @@ func (j *job) moveOut(s *stage) error {
 		return err
 	}
 	for _, n := range firstDatabase(names) {
-		if IsOurs(n) || n == lostFound {
+		if colorfast.IsAside(n) || n == lostFound {
 			continue
 		}
 		if err := j.setAside(s, n); err != nil {

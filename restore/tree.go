@@ -126,7 +126,7 @@ func wrong(f *colorfast.File) string {
 		return "is not a path inside the backup"
 	case len(f.Path) > maxPath || slices.ContainsFunc(strings.Split(f.Path, "/"), func(s string) bool { return len(s) > maxName }):
 		return "is too long"
-	case IsOurs(first):
+	case colorfast.IsAside(first):
 		return "has a name that restores use for themselves"
 	case f.Path == "." && f.Type != colorfast.Directory:
 		return "is not a directory"
@@ -182,7 +182,7 @@ func (t *tree) compare(dir string, overlook bool) error {
 		if err != nil {
 			return err
 		}
-		if overlook && (IsOurs(rel) || rel == lostFound && t.byPath[rel] == nil) {
+		if overlook && (colorfast.IsAside(rel) || rel == lostFound && t.byPath[rel] == nil) {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
