@@ -171,6 +171,9 @@ var damages = []planted{
 func TestPlantedDamageIsFound(t *testing.T) {
 	seen := map[string]int{}
 	for _, version := range versions(t) {
+		if testing.Short() && version != "1.5.9" {
+			continue // every damage fits that one
+		}
 		good := fixture(t, version)
 		scratch := t.TempDir()
 		whole := look(t, good, scratch)

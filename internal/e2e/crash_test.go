@@ -45,7 +45,8 @@ func TestHotJournal(t *testing.T) {
 	realChromas(t)
 	h := &torture.History{}
 	load := torture.Workload{Seed: 5, Writers: 3, Shared: torture.DefaultCollections(true), MaxBatch: 900, MaxRecords: 2000}
-	dir, dead := t.TempDir(), time.Time{}
+	dir := t.TempDir()
+	var dead time.Time
 	for n := 0; ; n++ {
 		s := chromatest.Start(t, chromatest.Options{Version: newest, Dir: dir})
 		if n == 0 {
@@ -132,11 +133,15 @@ func TestKilledSaves(t *testing.T) {
 	v := newVault(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	passed := 0
-	for i, version := range []string{newest, newest, newest, newest, "0.6.3"} {
+	for i, version := range []string{newest, newest, newest, "0.6.3"} {
 		h := &torture.History{}
+		often := 5
+		if version[0] == '0' {
+			often = 50 // it saves several times in one request, and slowly
+		}
 		load := torture.Workload{Seed: 11, Writers: 3, MaxBatch: 300, MaxRecords: 600, Shared: []chromatest.Spec{
-			{Name: "always.l2", Space: "l2", SyncThreshold: 5},
-			{Name: "always.cosine", Space: "cosine", SyncThreshold: 10},
+			{Name: "always.l2", Space: "l2", SyncThreshold: often},
+			{Name: "always.cosine", Space: "cosine", SyncThreshold: 2 * often},
 		}}.For(version)
 		s := chromatest.Start(t, chromatest.Options{Version: version})
 		if err := load.Setup(t.Context(), s.Chroma(t), h); err != nil {
@@ -211,7 +216,7 @@ func chromaReads(t *testing.T, version, dir string, h *torture.History, dead tim
 	}
 	verdict := torture.Judge(h, dead, dead, got)
 	if !verdict.Good() {
-		t.Log(verdict)
+		t.Logf("%d records lost, %d corrupt, such as %s", verdict.Lost, verdict.Corrupt, &verdict.Discrepancies[0])
 	}
 	return verdict.Good()
 }
