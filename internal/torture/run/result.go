@@ -23,6 +23,7 @@ type result struct {
 	killedBackups  int
 	damaged        int // backups of a Chroma killed in a save that said so
 	falseAlarms    int // of these, where a real Chroma had lost nothing
+	traceless      int // crashes that cost something which no file of Chroma's shows
 
 	naive map[string]*naiveResult
 }
@@ -83,6 +84,7 @@ func (r *result) print(w io.Writer) {
 	fmt.Fprintf(w, "  attempts for %d cuts              %d\n", len(r.freezes), r.attempts)
 	fmt.Fprintf(w, "  backups killed on the way         %d\n", r.killedBackups)
 	fmt.Fprintf(w, "  damage of a killed Chroma told    %d (%d where a real Chroma then lost nothing)\n", r.damaged, r.falseAlarms)
+	fmt.Fprintf(w, "  crashes that left wrong records but no trace of it %d\n", r.traceless)
 	fmt.Fprintf(w, "\n  %-40s %7s %7s %9s %9s %9s\n", "copies as people make them today", "copies", "bad", "unusable", "lost", "corrupt")
 	for _, way := range sortedKeys(r.naive) {
 		n := r.naive[way]
