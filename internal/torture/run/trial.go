@@ -34,7 +34,12 @@ func (s *series) trial(ctx context.Context, n int) error {
 		kind = "after a killed Chroma"
 		err = s.afterCrash(ctx)
 	default:
-		err = s.underLoad(ctx)
+		if n%5 < 2 {
+			err = s.naiveCopies(ctx)
+		}
+		if err == nil {
+			err = s.underLoad(ctx)
+		}
 	}
 	s.result.kinds[kind]++
 	if kind != "after a killed Chroma" {
@@ -45,9 +50,6 @@ func (s *series) trial(ctx context.Context, n int) error {
 
 // underLoad backs up while the workload goes on.
 func (s *series) underLoad(ctx context.Context) error {
-	if err := s.naiveCopies(ctx); err != nil {
-		return err
-	}
 	m, err := s.backUp(ctx)
 	if err != nil {
 		s.result.fail(s, "backup under load: %v", err)
