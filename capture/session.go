@@ -27,7 +27,8 @@ type session struct {
 	copied   map[string]mirror // by path relative to source: what the staging directory holds
 	tree     []entry           // of the last look
 	evidence colorfast.Consistency
-	findings []colorfast.Finding
+	findings []colorfast.Finding // about the source, whatever the attempt
+	seen     []colorfast.Finding // about the source, in the attempt under way
 }
 
 // mirror is what is known of a file in the staging directory.
@@ -173,6 +174,7 @@ func (s *session) precopy(ctx context.Context) error {
 // attempt freezes the source, brings the copy up to date, releases, and proves
 // the copy.
 func (s *session) attempt(ctx context.Context) (*Cut, error) {
+	s.seen = nil
 	// Once more without the lock, so that what changed during a long first copy
 	// is not copied while writers wait.
 	if err := s.catchUp(ctx); err != nil {
@@ -204,7 +206,7 @@ func (s *session) attempt(ctx context.Context) (*Cut, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cut{Dir: s.data, Files: files, Findings: findings}, nil
+	return &Cut{Dir: s.data, Files: files, Findings: append(s.seen, findings...)}, nil
 }
 
 // frozen is the part of an attempt during which writers wait. The freeze that it
@@ -243,7 +245,7 @@ func (s *session) frozen(ctx context.Context) (*freeze, error) {
 		return nil, fmt.Errorf("release the source: %w", closeErr)
 	}
 	if f.unlocked != nil {
-		s.findings = append(s.findings, colorfast.NewFinding(colorfast.SourceUnlocked, s.source, 0, "%v", f.unlocked))
+		s.seen = append(s.seen, colorfast.NewFinding(colorfast.SourceUnlocked, s.source, 0, "%v", f.unlocked))
 	}
 	s.evidence.Mode = f.mode
 	s.evidence.HotJournal = f.mode == colorfast.HotJournal

@@ -100,7 +100,7 @@ func (s *session) files() ([]colorfast.File, error) {
 		fi, err := os.Lstat(s.staged(e.path))
 		switch {
 		case !e.keepable():
-			s.findings = append(s.findings, colorfast.NewFinding(colorfast.SourceSpecial, e.path, 0, "its type is %s", e.info.Mode().Type()))
+			s.seen = append(s.seen, colorfast.NewFinding(colorfast.SourceSpecial, e.path, 0, "its type is %s", e.info.Mode().Type()))
 			continue
 		case errors.Is(err, fs.ErrNotExist):
 			continue // a journal, folded into the copy; or newer than the copy

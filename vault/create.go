@@ -90,7 +90,9 @@ func prepareFolder(url, path string) (unlock func(), err error) {
 	deny := func(err error) (func(), error) {
 		return nil, fail(&storageError{err}, colorfast.Unreachable, "create vault %q", url)
 	}
-	if err := durable.MkdirAll(path, 0o700); err != nil {
+	if err := durable.MkdirAll(path, 0o700); errors.Is(err, syscall.ENOTDIR) {
+		return nil, colorfast.Errorf(colorfast.Usage, "create vault %q: a file is in the way", url).WithHint("choose another folder")
+	} else if err != nil {
 		return deny(err)
 	}
 	dir, err := os.Open(path)

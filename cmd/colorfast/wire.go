@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"colorfast"
 	"colorfast/vault"
@@ -112,6 +113,7 @@ func (a *app) stagingDir() (string, error) {
 }
 
 // scratch makes a private folder below the staging directory; done removes it.
+// Folders that killed runs have left there go, for they hold data unencrypted.
 func (a *app) scratch() (dir string, done func(), err error) {
 	staging, err := a.stagingDir()
 	if err != nil {
@@ -120,14 +122,48 @@ func (a *app) scratch() (dir string, done func(), err error) {
 	if err := os.MkdirAll(staging, 0o700); err != nil {
 		return "", nil, err
 	}
+	left, err := filepath.Glob(filepath.Join(staging, "look-*"))
+	if err != nil {
+		return "", nil, err
+	}
+	for _, l := range left {
+		if f := ownLock(l); f != nil {
+			a.remove(l)
+			_ = f.Close()
+		}
+	}
 	if dir, err = os.MkdirTemp(staging, "look-"); err != nil {
 		return "", nil, err
 	}
+	lock := ownLock(dir)
+	if lock == nil || missing(dir) {
+		return "", nil, colorfast.Errorf(colorfast.Locked, "make a scratch folder in %q: another run has just removed it", staging).
+			WithHint("try again")
+	}
 	return dir, func() {
-		if err := os.RemoveAll(dir); err != nil {
-			a.log().Warn("scratch folder not removed", "path", dir, "err", err)
-		}
+		a.remove(dir)
+		_ = lock.Close()
 	}, nil
+}
+
+// ownLock locks a folder for as long as the file it returns is open; nil means
+// that a living process has it.
+func ownLock(dir string) *os.File {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil
+	}
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		_ = f.Close()
+		return nil
+	}
+	return f
+}
+
+func (a *app) remove(dir string) {
+	if err := os.RemoveAll(dir); err != nil {
+		a.log().Warn("scratch folder not removed", "path", dir, "err", err)
+	}
 }
 
 func (a *app) log() *slog.Logger {

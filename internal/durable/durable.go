@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 const tempMark = ".tmp."
@@ -86,7 +87,7 @@ func IsTemp(name string) bool {
 func MkdirAll(path string, perm fs.FileMode) error {
 	if fi, err := os.Stat(path); err == nil {
 		if !fi.IsDir() {
-			return &fs.PathError{Op: "mkdir", Path: path, Err: errors.New("not a directory")}
+			return &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
 		}
 		return nil
 	}
