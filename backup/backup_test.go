@@ -1,12 +1,9 @@
 package backup_test
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,6 +17,7 @@ import (
 	"colorfast"
 	"colorfast/backup"
 	"colorfast/chroma"
+	"colorfast/internal/chromatest"
 	"colorfast/internal/contract"
 	"colorfast/internal/fake"
 )
@@ -27,36 +25,8 @@ import (
 // source unpacks a persist directory that a real Chroma wrote.
 func source(t *testing.T) string {
 	t.Helper()
-	f, err := os.Open("../chroma/records/testdata/1.5.9.tar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return filepath.Join(dir, "data")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, h.Name)
-		if h.Typeflag == tar.TypeDir {
-			err = os.MkdirAll(path, 0o755)
-		} else if b, rerr := io.ReadAll(r); rerr == nil {
-			err = os.WriteFile(path, b, 0o644)
-		} else {
-			err = rerr
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir, _ := chromatest.Fixture(t, "1.5.9")
+	return dir
 }
 
 func newVault(t *testing.T) *fake.Vault {

@@ -1,11 +1,7 @@
 package verify_test
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,57 +13,15 @@ import (
 
 	"colorfast"
 	"colorfast/chroma"
+	"colorfast/internal/chromatest"
 	"colorfast/verify"
 )
-
-// versions returns those of which there is a fixture: a persist directory that a
-// real Chroma wrote, see chroma/records/testdata/make.py.
-func versions(t testing.TB) []string {
-	t.Helper()
-	found, err := filepath.Glob("../chroma/records/testdata/*.tar.gz")
-	if err != nil || len(found) < 5 {
-		t.Fatalf("found %d fixtures, want 5 (%v)", len(found), err)
-	}
-	var out []string
-	for _, path := range found {
-		out = append(out, strings.TrimSuffix(filepath.Base(path), ".tar.gz"))
-	}
-	return out
-}
 
 // fixture unpacks a fixture and returns its persist directory.
 func fixture(t testing.TB, version string) string {
 	t.Helper()
-	f, err := os.Open("../chroma/records/testdata/" + version + ".tar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return filepath.Join(dir, "data")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, h.Name)
-		if h.Typeflag == tar.TypeDir {
-			err = os.MkdirAll(path, 0o700)
-		} else if b, rerr := io.ReadAll(r); rerr == nil {
-			err = os.WriteFile(path, b, 0o600)
-		} else {
-			err = rerr
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir, _ := chromatest.Fixture(t, version)
+	return dir
 }
 
 // copyOf copies a persist directory.

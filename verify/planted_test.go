@@ -9,13 +9,14 @@ import (
 
 	"colorfast"
 	"colorfast/chroma"
+	"colorfast/internal/chromatest"
 	"colorfast/verify"
 )
 
 // TestWholeDirectoriesPass: what Chroma wrote and nobody touched gives at most
 // notes.
 func TestWholeDirectoriesPass(t *testing.T) {
-	for _, version := range versions(t) {
+	for _, version := range chromatest.Fixtures(t) {
 		r := look(t, fixture(t, version), t.TempDir())
 		if len(r.Inventory.Collections) < 8 || r.Inventory.Records() < 100 {
 			t.Errorf("%s: %d collections, %d records", version, len(r.Inventory.Collections), r.Inventory.Records())
@@ -170,7 +171,7 @@ var damages = []planted{
 // versions that it fits.
 func TestPlantedDamageIsFound(t *testing.T) {
 	seen := map[string]int{}
-	for _, version := range versions(t) {
+	for _, version := range chromatest.Fixtures(t) {
 		if testing.Short() && version != "1.5.9" {
 			continue // every damage fits that one
 		}

@@ -1,13 +1,9 @@
 package records_test
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +14,7 @@ import (
 
 	"colorfast/chroma/records"
 	"colorfast/chroma/sysdb"
+	"colorfast/internal/chromatest"
 )
 
 // expected is what Chroma says of a fixture; see testdata/make.py.
@@ -79,50 +76,11 @@ func (x tagged) value(t testing.TB) records.Value {
 	return v
 }
 
-// archives returns the fixtures.
-func archives(t testing.TB) []string {
-	t.Helper()
-	found, err := filepath.Glob("testdata/*.tar.gz")
-	if err != nil || len(found) < 5 {
-		t.Fatalf("found %d fixtures, want 5 (%v)", len(found), err)
-	}
-	return found
-}
-
 // unpack unpacks a fixture and returns its persist directory and its truth.
-func unpack(t testing.TB, archive string) (string, *expected) {
+func unpack(t testing.TB, version string) (string, *expected) {
 	t.Helper()
-	f, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, h.Name)
-		if h.Typeflag == tar.TypeDir {
-			err = os.MkdirAll(path, 0o700)
-		} else if b, rerr := io.ReadAll(r); rerr == nil {
-			err = os.WriteFile(path, b, 0o600)
-		} else {
-			err = rerr
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
+	dir, answers := chromatest.Fixture(t, version)
+	b, err := os.ReadFile(answers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +88,7 @@ func unpack(t testing.TB, archive string) (string, *expected) {
 	if err := json.Unmarshal(b, &e); err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(dir, "data"), &e
+	return dir, &e
 }
 
 // fingerprint hashes names, times and content below dir.

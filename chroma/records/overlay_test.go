@@ -51,7 +51,7 @@ func TestQueueOverlay(t *testing.T) {
 			`<nil> [{c 1} {d x}] 00000040`, 31},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir, _ := unpack(t, "testdata/1.5.9.tar.gz")
+			dir, _ := unpack(t, "1.5.9")
 			execute(t, dir, c.sql)
 			db, col := open(t, dir, "all-l2")
 			list, stats := collect(t, db, col, dir)
@@ -83,7 +83,7 @@ func show(r records.Record) string {
 func TestAmbiguousUpdates(t *testing.T) {
 	up, add, del := queued(sysdb.Update, "tail-0", vectorA, ""), queued(sysdb.Add, "tail-0", vectorB, ""), queued(sysdb.Delete, "tail-0", "", "")
 	for sql, want := range map[string]int64{up + add: 1, add + up: 0, up + del + add: 0, del + add + up: 0, up + add + up + add: 1} {
-		dir, _ := unpack(t, "testdata/1.5.9.tar.gz")
+		dir, _ := unpack(t, "1.5.9")
 		execute(t, dir, sql)
 		db, c := open(t, dir, "all-l2")
 		if _, stats := collect(t, db, c, dir); stats.Ambiguous.Count != want {
@@ -93,7 +93,7 @@ func TestAmbiguousUpdates(t *testing.T) {
 }
 
 func TestBadQueueRowsAreCounted(t *testing.T) {
-	dir, _ := unpack(t, "testdata/1.5.9.tar.gz")
+	dir, _ := unpack(t, "1.5.9")
 	execute(t, dir, queued(sysdb.Upsert, "tail-0", vectorA, `{"x":{"nested":1}}`)+queued(9, "tail-1", "", ""))
 	db, c := open(t, dir, "all-l2")
 	if _, stats := collect(t, db, c, dir); stats.BadQueueRows != 3 || stats.Records != 30 {
@@ -104,7 +104,7 @@ func TestBadQueueRowsAreCounted(t *testing.T) {
 // TestPickleHoldsTheSequenceNumber: before 0.5.6 there is no max_seq_id row of
 // the vector segment; without the pickle's the whole queue is replayed.
 func TestPickleHoldsTheSequenceNumber(t *testing.T) {
-	dir, _ := unpack(t, "testdata/0.4.24.tar.gz")
+	dir, _ := unpack(t, "0.4.24")
 	db, c := open(t, dir, "all-l2")
 	_, stats := collect(t, db, c, dir)
 	if c.VectorSeq != -1 || stats.VectorSeq <= 0 || stats.Pickle == nil || stats.Pickle.MaxSeqID != stats.VectorSeq {

@@ -11,6 +11,7 @@ import (
 
 	"colorfast/chroma/records"
 	"colorfast/chroma/sysdb"
+	"colorfast/internal/chromatest"
 )
 
 // bitsOf returns the float64 with these bits, in hexadecimal.
@@ -21,7 +22,7 @@ func bitsOf(s string) (float64, error) {
 
 // TestRecordsAreWhatChromaSays compares every record with Chroma's own get.
 func TestRecordsAreWhatChromaSays(t *testing.T) {
-	for _, a := range archives(t) {
+	for _, a := range chromatest.Fixtures(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(a), ".tar.gz"), func(t *testing.T) {
 			dir, want := unpack(t, a)
 			before := fingerprint(t, dir)
@@ -182,7 +183,7 @@ func TestLossIsCounted(t *testing.T) {
 			func(s *records.Stats) bool { return s.Missing.Count > 20 && s.SegmentError != nil }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir, _ := unpack(t, "testdata/1.5.9.tar.gz")
+			dir, _ := unpack(t, "1.5.9")
 			execute(t, dir, c.sql)
 			db, col := open(t, dir, "all-l2")
 			if c.remove != "" {
@@ -199,7 +200,7 @@ func TestLossIsCounted(t *testing.T) {
 
 // TestDamagedSegmentsDoNotPanic cuts and flips the files of a segment.
 func TestDamagedSegmentsDoNotPanic(t *testing.T) {
-	dir, _ := unpack(t, "testdata/0.6.3.tar.gz")
+	dir, _ := unpack(t, "0.6.3")
 	db, c := open(t, dir, "all-cosine")
 	for _, name := range []string{"header.bin", "data_level0.bin", "length.bin", "index_metadata.pickle"} {
 		path := filepath.Join(dir, c.VectorSegment, name)

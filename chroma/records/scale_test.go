@@ -19,7 +19,7 @@ import (
 // all in a saved index.
 func synthetic(t testing.TB, n, dim int) string {
 	t.Helper()
-	dir, _ := unpack(t, "testdata/1.5.9.tar.gz")
+	dir, _ := unpack(t, "1.5.9")
 	execute(t, dir, fmt.Sprintf(`
 		CREATE TEMP TABLE c AS SELECT id FROM collections WHERE name = 'empty';
 		UPDATE collections SET dimension = %d WHERE id = (SELECT id FROM c);

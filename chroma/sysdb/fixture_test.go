@@ -1,10 +1,7 @@
 package sysdb_test
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,43 +11,18 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"colorfast/chroma/sysdb"
+	"colorfast/internal/chromatest"
 )
 
-// fixtures returns the archives that records/testdata/make.py made.
-func fixtures(t testing.TB) []string {
-	t.Helper()
-	found, err := filepath.Glob("../records/testdata/*.tar.gz")
-	if err != nil || len(found) < 5 {
-		t.Fatalf("found %d fixtures, want 5 (%v)", len(found), err)
-	}
-	return found
-}
-
 // database returns the chroma.sqlite3 of a fixture.
-func database(t testing.TB, archive string) []byte {
+func database(t testing.TB, version string) []byte {
 	t.Helper()
-	f, err := os.Open(archive)
+	dir, _ := chromatest.Fixture(t, version)
+	b, err := os.ReadFile(filepath.Join(dir, "chroma.sqlite3"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h.Name == "data/chroma.sqlite3" {
-			b, err := io.ReadAll(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return b
-		}
-	}
+	return b
 }
 
 // write writes a database to a folder of its own.
@@ -66,7 +38,7 @@ func write(t testing.TB, b []byte) string {
 // alter runs SQL on a copy of the newest fixture and opens the result.
 func alter(t testing.TB, sql string) (*sysdb.DB, error) {
 	t.Helper()
-	path := write(t, database(t, "../records/testdata/1.5.9.tar.gz"))
+	path := write(t, database(t, "1.5.9"))
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
 	if err != nil {
 		t.Fatal(err)

@@ -14,13 +14,14 @@ import (
 
 	"colorfast/chroma"
 	"colorfast/chroma/sysdb"
+	"colorfast/internal/chromatest"
 )
 
 func TestEveryGenerationReads(t *testing.T) {
 	want := map[string]string{"0.4.24": "0.4.15", "0.5.23": "0.5.6", "0.6.3": "0.5.6", "1.0.15": "1.0.0", "1.5.9": "1.5.0"}
 	from := map[string]sysdb.From{"0.4.24": sysdb.FromSegment, "0.5.23": sysdb.FromSegment, "0.6.3": sysdb.FromSegment,
 		"1.0.15": sysdb.FromRust, "1.5.9": sysdb.FromSchema}
-	for _, f := range fixtures(t) {
+	for _, f := range chromatest.Fixtures(t) {
 		version := strings.TrimSuffix(filepath.Base(f), ".tar.gz")
 		t.Run(version, func(t *testing.T) {
 			content := database(t, f)
@@ -67,7 +68,7 @@ func TestEveryGenerationReads(t *testing.T) {
 }
 
 func TestOpenEscapesThePath(t *testing.T) {
-	content := database(t, fixtures(t)[0])
+	content := database(t, chromatest.Fixtures(t)[0])
 	for _, name := range []string{"a b", "a?mode=rwc", "a#b", "100%", "%41", "ü&x=y", "//a"} {
 		dir := filepath.Join(t.TempDir(), name)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -196,7 +197,7 @@ func TestSparseSegmentsReadTheSame(t *testing.T) {
 
 func TestDamagedDatabasesDoNotPanic(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for _, f := range fixtures(t) {
+	for _, f := range chromatest.Fixtures(t) {
 		content := database(t, f)
 		var at []int
 		for i := range 40 {
@@ -235,7 +236,7 @@ func TestCanceledContext(t *testing.T) {
 }
 
 func FuzzDatabase(f *testing.F) {
-	for _, a := range fixtures(f) {
+	for _, a := range chromatest.Fixtures(f) {
 		f.Add(database(f, a)[:min(1<<20, len(database(f, a)))], 100, byte(1))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, at int, x byte) {

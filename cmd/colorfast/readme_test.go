@@ -56,5 +56,5 @@ func TestReadme(t *testing.T) {
 	if err := os.WriteFile(file, []byte(script.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, params(t, testscript.Params{Files: []string{file}}))
+	testscript.Run(t, params(testscript.Params{Files: []string{file}}))
 }

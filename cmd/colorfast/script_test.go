@@ -1,9 +1,7 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -23,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"colorfast/chroma"
+	"colorfast/internal/chromatest"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts expect")
@@ -39,18 +38,13 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) < 8 {
 		t.Fatalf("%d scripts, %v", len(scripts), err)
 	}
-	testscript.Run(t, params(t, testscript.Params{Dir: "testdata", UpdateScripts: *update}))
+	testscript.Run(t, params(testscript.Params{Dir: "testdata", UpdateScripts: *update}))
 }
 
 // params completes p with a clean environment and the commands of the scripts.
-func params(t *testing.T, p testscript.Params) testscript.Params {
-	fixtures, err := filepath.Abs("../../chroma/records/testdata")
-	if err != nil {
-		t.Fatal(err)
-	}
+func params(p testscript.Params) testscript.Params {
 	p.RequireExplicitExec, p.RequireUniqueNames = true, true
 	p.Setup = func(e *testscript.Env) error {
-		e.Setenv("FIXTURES", fixtures)
 		e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 		for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "COLORFAST_VAULT", "COLORFAST_PASSWORD", "COLORFAST_PASSWORD_FILE", "COLORFAST_STAGING"} {
 			e.Setenv(name, "")
@@ -74,32 +68,17 @@ func need(ts *testscript.TestScript, neg bool, args []string, n int, use string)
 // persist DIR makes a persist directory that Chroma 1.5.9 wrote.
 func persist(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, "persist DIR")
-	f, err := os.Open(filepath.Join(ts.Getenv("FIXTURES"), "1.5.9.tar.gz"))
-	ts.Check(err)
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	ts.Check(err)
+	to := ts.MkAbs("fixture")
+	ts.Check(os.MkdirAll(to, 0o755))
+	ts.Check(chromatest.UnpackFixture("1.5.9", to))
 	dir := ts.MkAbs(args[0])
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		ts.Check(err)
-		rel, ok := strings.CutPrefix(h.Name, "data")
-		if !ok {
-			continue // what the records tests expect
-		}
-		path := filepath.Join(dir, rel)
-		if h.Typeflag == tar.TypeDir {
-			ts.Check(os.MkdirAll(path, 0o755))
-			continue
-		}
-		b, err := io.ReadAll(r)
-		ts.Check(err)
-		ts.Check(os.WriteFile(path, b, 0o644))
-		ts.Check(os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour)))
-	}
+	ts.Check(os.MkdirAll(filepath.Dir(dir), 0o755))
+	ts.Check(os.Rename(filepath.Join(to, "data"), dir))
+	ts.Check(os.RemoveAll(to))
+	// Long at rest, as a source is that nobody writes to.
+	ts.Check(filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour)))
+	}))
 }
 
 // pickle returns one of the pickles in a persist directory.
