@@ -72,9 +72,9 @@ func settings() []setting {
 		{version: v[0]},
 		{version: v[0], wal: true},
 		{version: v[0], embedded: true},
-		{version: v[1]},
-		{version: v[0]},
 		{version: v[2]},
+		{version: v[0]},
+		{version: v[1]},
 		{version: v[0], embedded: true, wal: true},
 		{version: v[2], embedded: true},
 	}
