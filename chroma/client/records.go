@@ -166,7 +166,8 @@ func (c *Client) All(ctx context.Context, collection string, f func(page []Recor
 	return nil
 }
 
-// records turns columns into records. Servers leave a column out as null.
+// records turns columns into records. Servers leave a column out as null;
+// Python-era ones send an empty list where the index has none of the vectors.
 func (r *getResponse) records() ([]Record, error) {
 	n := len(r.IDs)
 	for _, l := range []int{len(r.Embeddings), len(r.Documents), len(r.URIs), len(r.Metadatas)} {
@@ -177,16 +178,16 @@ func (r *getResponse) records() ([]Record, error) {
 	recs := make([]Record, n)
 	for i := range recs {
 		recs[i].ID = r.IDs[i]
-		if r.Embeddings != nil {
+		if len(r.Embeddings) > 0 {
 			recs[i].Vector = r.Embeddings[i]
 		}
-		if r.Documents != nil {
+		if len(r.Documents) > 0 {
 			recs[i].Document = r.Documents[i]
 		}
-		if r.URIs != nil {
+		if len(r.URIs) > 0 {
 			recs[i].URI = r.URIs[i]
 		}
-		if r.Metadatas != nil && len(r.Metadatas[i]) > 0 { // 1.x says {} for none where there is a URI
+		if len(r.Metadatas) > 0 && len(r.Metadatas[i]) > 0 { // 1.x says {} for none where there is a URI
 			recs[i].Metadata = r.Metadatas[i]
 		}
 	}
