@@ -187,3 +187,28 @@ func TestMetadataKeepsTypes(t *testing.T) {
 		t.Errorf("got %s, %v", b, err)
 	}
 }
+
+func TestRecordsOfAnswers(t *testing.T) {
+	for body, want := range map[string]int{ // records, -1 for an error
+		`{"ids":["a"],"embeddings":[[1]],"documents":["d"],"uris":[null],"metadatas":[{"k":1}]}`: 1,
+		`{"ids":["a"],"embeddings":[],"documents":["d"],"metadatas":[null]}`:                     1, // 0.6.3, of a record without vector
+		`{"ids":["a"],"embeddings":null}`:                                                        1,
+		`{"ids":[]}`:                                                                             0,
+		`{"ids":["a","b"],"embeddings":[[1]]}`:                                                   -1,
+		`{"ids":["a"],"documents":["d","e"]}`:                                                    -1,
+		`{"ids":"a"}`:                                                                            -1,
+	} {
+		cl, err := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasSuffix(r.URL.Path, "/heartbeat") {
+				_, _ = w.Write([]byte(body))
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		recs, err := cl.Get(t.Context(), "x", []string{"a"})
+		if (err != nil) != (want < 0) || err == nil && len(recs) != want {
+			t.Errorf("%s: %d records, error %v", body, len(recs), err)
+		}
+	}
+}
