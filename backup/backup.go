@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"colorfast"
@@ -33,7 +34,7 @@ type Backup struct {
 
 // Run makes a backup and returns it. A source that is damaged is backed up as it
 // is, and the backup says so: see colorfast.Backup.Damaged. On error there is
-// no backup. Whatever happens, nothing is left in Staging.
+// no backup. Nothing is left in Staging, unless the log says so.
 //
 // Errors: those of capture.Capture.Run and of Vault.Put; Locked when another run
 // is backing the same source up.
@@ -54,7 +55,12 @@ func (b *Backup) Run(ctx context.Context) (_ *colorfast.Manifest, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(stage), unlock()) }()
+	defer func() {
+		// The outcome of the run does not change with it, and the next one tries again.
+		if err := errors.Join(os.RemoveAll(stage), unlock()); err != nil {
+			b.Log.Warn("staging folder not removed, it holds data unencrypted", "path", stage, "err", err)
+		}
+	}()
 
 	inventory, cut, err := b.capture(ctx, m.Source.Path, stage)
 	if err != nil {
@@ -137,10 +143,29 @@ func (b *Backup) stage(source colorfast.Source) (dir string, unlock func() error
 	if err != nil {
 		return "", nil, err
 	}
+	b.sweep(staging)
 	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
 		return "", nil, errors.Join(fmt.Errorf("make the staging directory: %w", err), unlock())
 	}
 	return dir, unlock, nil
+}
+
+// sweep removes what killed runs of any source have left in staging, such as
+// those of a container whose host name was another one.
+func (b *Backup) sweep(staging string) {
+	locks, err := filepath.Glob(filepath.Join(staging, "*.lock"))
+	if err != nil {
+		return
+	}
+	for _, lock := range locks {
+		unlock, err := lockFile(lock)
+		if err != nil {
+			continue // a living run's
+		}
+		if err := errors.Join(os.RemoveAll(strings.TrimSuffix(lock, ".lock")), unlock()); err != nil {
+			b.Log.Warn("staging folder not removed, it holds data unencrypted", "lock", lock, "err", err)
+		}
+	}
 }
 
 // future returns where path leads, although its last elements may not exist yet.

@@ -31,7 +31,8 @@ const (
 	// LongestFreeze is the largest MaxFreeze that is accepted.
 	LongestFreeze = 25 * time.Second
 
-	attempts = 6
+	attempts   = 6
+	leastLooks = 3 // before what is found wrong counts as the source's own trouble
 )
 
 // Capture copies the source into a staging directory.
@@ -84,7 +85,7 @@ func (c *Capture) Run(ctx context.Context) (*Cut, error) {
 			return nil, s.giveUp(err, n)
 		default:
 			grave := worthAnotherLook(cut.Findings)
-			if len(grave) == 0 || sameFindings(before, grave) || n == attempts {
+			if len(grave) == 0 || (n >= leastLooks && sameFindings(before, grave)) || n == attempts {
 				cut.Consistency = s.evidence
 				cut.Findings = append(slices.Clone(s.findings), cut.Findings...)
 				return cut, nil
@@ -98,8 +99,8 @@ func (c *Capture) Run(ctx context.Context) (*Cut, error) {
 	}
 }
 
-// backoff returns the pause after attempt n. By the second pause it is longer
-// than Chroma's longest observed silence inside one save.
+// backoff returns the pause after attempt n. The second is longer than Chroma's
+// longest observed silence inside one save.
 func backoff(n int) time.Duration {
 	return min(time.Duration(n*n)*300*time.Millisecond, 4*time.Second)
 }

@@ -3,11 +3,13 @@ package capture
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -309,6 +311,90 @@ func TestFreezeOfHotJournal(t *testing.T) {
 		defer conn.Close()
 		if off, err := sqlitex.ResultInt(conn.Prep("SELECT off FROM proof")); err != nil || off != 0 {
 			t.Errorf("it read a state that is off by %d (%v)", off, err)
+		}
+	})
+}
+
+func TestSharedMode(t *testing.T) {
+	dir, c := newSource(t, "delete", 20000)
+	c.do("relentless")
+	capture := newCapture(t, dir)
+	s, err := capture.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := s.precopy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.savesApart {
+		t.Error("a database without Chroma's migrations counts as Rust-era")
+	}
+	s.savesApart = true
+	for range 3 {
+		cut, err := s.attempt(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A gap between two transactions may be hit all the same.
+		if m := s.evidence.Mode; m != colorfast.Shared && m != colorfast.Frozen {
+			t.Errorf("mode is %q", m)
+		}
+		balance(t, cut.Dir)
+	}
+}
+
+func TestOddSources(t *testing.T) {
+	t.Run("a link in the place of a segment is refused", func(t *testing.T) {
+		dir, _ := newSource(t, "delete", 10)
+		away := filepath.Join(t.TempDir(), "away")
+		if err := os.Rename(filepath.Join(dir, segmentID), away); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(away, filepath.Join(dir, segmentID)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := newCapture(t, dir).Run(t.Context()); colorfast.KindOf(err) != colorfast.Unsupported {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("pipes are told and passed over, wherever they lie", func(t *testing.T) {
+		dir, _ := newSource(t, "delete", 10)
+		for _, p := range []string{"pipe", segmentID + "/pipe", chroma.JournalFile} {
+			if err := syscall.Mkfifo(filepath.Join(dir, p), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cut, err := newCapture(t, dir).Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(cut.Findings) != 3 || cut.Findings[0].Code != colorfast.SourceSpecial || cut.Consistency.Attempts != 1 {
+			t.Errorf("%d attempts, findings %+v", cut.Consistency.Attempts, cut.Findings)
+		}
+	})
+	t.Run("a link that becomes a file is not written through", func(t *testing.T) {
+		dir, _ := newSource(t, "delete", 10)
+		victim := filepath.Join(t.TempDir(), "victim")
+		if err := errors.Join(os.WriteFile(victim, []byte("mine"), 0o600), os.Symlink(victim, filepath.Join(dir, "f"))); err != nil {
+			t.Fatal(err)
+		}
+		s, err := newCapture(t, dir).open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.close()
+		if err := s.precopy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Remove(filepath.Join(dir, "f")), os.WriteFile(filepath.Join(dir, "f"), []byte("other"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.attempt(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(victim); err != nil || string(b) != "mine" {
+			t.Errorf("the link's target is %q (%v)", b, err)
 		}
 	})
 }

@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 
 // obey answers every order with one line: "ok", milliseconds, and the first
 // column of the last row, or "error" and why. Orders are SQL, or "transfers" to
-// move money between accounts until the input ends.
+// move money between accounts from then on, and "relentless" to do so without
+// ever a pause.
 func obey(path string) error {
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenCreate)
 	if err != nil {
@@ -41,9 +42,9 @@ func obey(path string) error {
 	conn.SetBusyTimeout(100 * time.Second)
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
-		if in.Text() == "transfers" {
+		if pause, ok := map[string]time.Duration{"transfers": time.Millisecond, "relentless": 0}[in.Text()]; ok {
 			fmt.Println("ok")
-			return transfers(conn)
+			return transfers(conn, pause)
 		}
 		begun := time.Now()
 		value := ""
@@ -62,7 +63,7 @@ func obey(path string) error {
 
 // transfers moves money between random accounts, many pages a transaction, so
 // that every committed state has the same sum.
-func transfers(conn *sqlite.Conn) error {
+func transfers(conn *sqlite.Conn, pause time.Duration) error {
 	for {
 		for _, order := range []string{
 			"BEGIN IMMEDIATE",
@@ -74,6 +75,7 @@ func transfers(conn *sqlite.Conn) error {
 				return err
 			}
 		}
+		time.Sleep(pause)
 	}
 }
 

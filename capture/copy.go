@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,25 +26,28 @@ const (
 )
 
 // update makes dst equal to the source's file and returns the bytes written and
-// the signature the file had before. An existing dst is compared and only what
+// what the copy is a mirror of. An existing dst is compared and only what
 // differs is written, for reading memory twice is much cheaper than writing.
-func (s *session) update(ctx context.Context, e entry, dst string) (int64, signature, error) {
+func (s *session) update(ctx context.Context, e entry, dst string) (int64, mirror, error) {
 	src, done, err := s.reader(e.path)
 	if err != nil {
-		return 0, signature{}, err
+		return 0, mirror{}, err
 	}
 	defer done()
 	fi, err := src.Stat()
 	if err != nil {
-		return 0, signature{}, err
+		return 0, mirror{}, err
 	}
-	sig := signatureOf(fi)
-	out, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE, 0o600)
+	// The time after the look and before the first byte is read: what is written
+	// from now on must show in the stamps.
+	m := mirror{sig: signatureOf(fi)}
+	m.settled = m.sig.aged(time.Now())
+	out, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return 0, sig, fmt.Errorf("stage the copy: %w", err)
+		return 0, m, fmt.Errorf("stage the copy: %w", err)
 	}
-	n, err := transfer(ctx, out, src, sig)
-	return n, sig, errors.Join(err, out.Close())
+	n, err := transfer(ctx, out, src, m.sig)
+	return n, m, errors.Join(err, out.Close())
 }
 
 // reader opens a file of the source. The database has one descriptor only,
@@ -50,11 +56,29 @@ func (s *session) reader(path string) (*os.File, func(), error) {
 	if path == chroma.SQLiteFile {
 		return s.db, func() {}, nil
 	}
-	f, err := os.Open(filepath.Join(s.source, filepath.FromSlash(path)))
+	f, err := openRegular(filepath.Join(s.source, filepath.FromSlash(path)))
 	if err != nil {
 		return nil, nil, denied(err)
 	}
 	return f, func() { _ = f.Close() }, nil
+}
+
+// openRegular opens a file of the source for reading. It does not follow a link
+// and does not wait for whoever is at the other end of a pipe. What is no file
+// any more counts as gone: the next look tells what it is.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // transfer makes out equal to src, which was sig.size bytes long. A src that

@@ -9,6 +9,7 @@ import (
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
+	"colorfast"
 	"colorfast/chroma"
 )
 
@@ -43,12 +44,16 @@ func (s *session) fold(f *freeze) error {
 	if !found {
 		return nil
 	}
-	if err := checkpoint(path); err != nil {
-		s.log.Warn("journal not folded", "source", s.source, "err", err)
-		return nil
-	}
-	// The copy has changed: a further attempt must compare it anew.
+	// The copy changes now: a further attempt must compare it anew.
 	delete(s.copied, chroma.SQLiteFile)
+	if err := checkpoint(path); err != nil {
+		switch sqlite.ErrCode(err).ToPrimary() {
+		case sqlite.ResultCorrupt, sqlite.ResultNotADB:
+			s.seen = append(s.seen, colorfast.NewFinding(colorfast.SysdbCorrupt, chroma.SQLiteFile, 0, "its journal cannot be folded in: %v", err))
+			return nil
+		}
+		return fmt.Errorf("fold the journal into the copy: %w", err)
+	}
 	for i, p := range sidecars {
 		if err := os.RemoveAll(p); err != nil {
 			return fmt.Errorf("fold the journal: %w", err)

@@ -25,6 +25,7 @@ type freeze struct {
 	db    *os.File
 
 	unlocked error // why no lock could be had, where that is a worry
+	shared   bool  // Optimistic: the shared-memory file was there at the start
 }
 
 // How long to look for a gap between write transactions, and how.
@@ -45,7 +46,7 @@ func (s *session) take(ctx context.Context) (*freeze, error) {
 	pause, spinUntil := 200*time.Microsecond, time.Time{}
 	for {
 		waited := time.Since(begun)
-		f, err := s.try(waited > sharedSpared)
+		f, err := s.try(waited > sharedSpared && s.savesApart)
 		switch {
 		case err != nil && noLocks(err):
 			return s.optimistic(err)
@@ -114,7 +115,9 @@ func (s *session) try(shared bool) (f *freeze, err error) {
 // A process that writes without a pause holds RESERVED nearly always. Then, at
 // last, SHARED alone is held too: the writer may go on preparing its
 // transaction, and can neither write to the database nor commit. While it waits
-// for that it lets no new reader in, which is why this comes last.
+// for that it lets no new reader in, which is why this comes last. It is not done
+// to Python-era Chroma, which saves its index within the transaction: the files
+// would be ahead of all that the database can commit to.
 func (s *session) tryRollback(shared bool) (*freeze, error) {
 	active, err := writerActive(s.db)
 	if err != nil {
@@ -146,7 +149,7 @@ func (s *session) tryRollback(shared bool) (*freeze, error) {
 // nobody has the database open, and nothing can be locked without making it:
 // then the freeze is optimistic.
 func (s *session) tryWAL() (*freeze, error) {
-	shm, err := os.Open(filepath.Join(s.source, chroma.SHMFile))
+	shm, err := openRegular(filepath.Join(s.source, chroma.SHMFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.optimistic(nil)
 	}
@@ -168,7 +171,14 @@ func (s *session) tryWAL() (*freeze, error) {
 
 func (s *session) optimistic(why error) (*freeze, error) {
 	wal, err := isWAL(s.db)
-	return &freeze{mode: colorfast.Optimistic, wal: wal, start: time.Now(), db: s.db, unlocked: why}, err
+	return &freeze{mode: colorfast.Optimistic, wal: wal, start: time.Now(), db: s.db, unlocked: why, shared: s.hasSHM()}, err
+}
+
+// hasSHM reports whether the shared-memory file is there, as it is while a
+// process has a database in write-ahead-log mode open.
+func (s *session) hasSHM() bool {
+	_, err := os.Lstat(filepath.Join(s.source, chroma.SHMFile))
+	return err == nil
 }
 
 // needsJournal reports whether a rollback journal belongs to the cut. It does
@@ -214,7 +224,7 @@ func isWAL(db *os.File) (bool, error) {
 // roll back if no writer is active: it is not empty and does not begin with a
 // zero byte (pager.c, hasHotJournal).
 func hotJournal(path string) (bool, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

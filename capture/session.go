@@ -12,6 +12,7 @@ import (
 
 	"colorfast"
 	"colorfast/chroma"
+	"colorfast/chroma/sysdb"
 )
 
 // session is one run of a Capture.
@@ -22,6 +23,9 @@ type session struct {
 	prove     func(context.Context, string) ([]colorfast.Finding, error)
 	progress  colorfast.Progress
 	log       *slog.Logger
+
+	// savesApart: this Chroma saves its index outside of any transaction.
+	savesApart bool
 
 	db       *os.File          // chroma.sqlite3 of the source, for reading; its descriptor carries the locks
 	copied   map[string]mirror // by path relative to source: what the staging directory holds
@@ -68,7 +72,7 @@ func (c *Capture) open() (*session, error) {
 	if err := CheckSource(c.Source); err != nil {
 		return nil, err
 	}
-	db, err := os.Open(filepath.Join(s.source, chroma.SQLiteFile))
+	db, err := openRegular(filepath.Join(s.source, chroma.SQLiteFile))
 	if err != nil {
 		return nil, denied(err)
 	}
@@ -168,7 +172,19 @@ func (s *session) precopy(ctx context.Context) error {
 		s.evidence.PrecopyBytes += n
 		s.progress.Advance(e.sig.size)
 	}
+	s.savesApart = rustEra(s.staged(chroma.SQLiteFile))
 	return nil
+}
+
+// rustEra reports whether the first copy of the database, which may be torn, is
+// surely one of Chroma 1.0 or later: its fifth migration of metadb came with it.
+func rustEra(path string) bool {
+	db, err := sysdb.Open(path)
+	if err != nil {
+		return false
+	}
+	defer db.Close()
+	return db.Generation().Metadb >= 5
 }
 
 // attempt freezes the source, brings the copy up to date, releases, and proves

@@ -70,7 +70,7 @@ func (s *session) catchUpDatabase(ctx context.Context) (release func(), err erro
 	if wal, err := isWAL(s.db); err != nil || !wal {
 		return release, nil
 	}
-	shm, err := os.Open(filepath.Join(s.source, chroma.SHMFile))
+	shm, err := openRegular(filepath.Join(s.source, chroma.SHMFile))
 	if err != nil {
 		return release, nil
 	}
@@ -193,7 +193,7 @@ func (s *session) steady() (bool, error) {
 	}
 	segments := 0
 	for _, e := range tree {
-		if !e.segment() {
+		if !e.segment() || !e.keepable() {
 			continue
 		}
 		segments++
@@ -225,12 +225,12 @@ func (s *session) heldStill(f *freeze) error {
 			return denied(err)
 		case err != nil || !had || !was.sameContent(signatureOf(fi)):
 			return fmt.Errorf("%w: %s changed while it was locked", errRetry, name)
+		case f.mode == colorfast.Optimistic && !was.settled:
+			return fmt.Errorf("%w: %s was written just before it was copied", errRetry, name)
 		}
 	}
-	if f.mode == colorfast.Optimistic && f.wal {
-		if _, err := os.Lstat(filepath.Join(s.source, chroma.SHMFile)); err == nil {
-			return fmt.Errorf("%w: a process opened the database meanwhile", errRetry)
-		}
+	if f.mode == colorfast.Optimistic && f.shared != s.hasSHM() {
+		return fmt.Errorf("%w: a process opened or closed the database meanwhile", errRetry)
 	}
 	return nil
 }
@@ -244,6 +244,13 @@ func (c mirror) sameContent(sig signature) bool {
 // had to write. What went away in between is no error: the next look tells.
 func (s *session) refresh(ctx context.Context, e entry) (int64, error) {
 	dst := s.staged(e.path)
+	if fi, err := os.Lstat(dst); err == nil && fi.Mode().Type() != e.info.Mode().Type() {
+		// It was something else at an earlier look. Above all a link must go, lest
+		// the copy is written through it.
+		if err := os.RemoveAll(dst); err != nil {
+			return 0, fmt.Errorf("stage the copy: %w", err)
+		}
+	}
 	switch {
 	case e.info.IsDir():
 		s.copied[e.path] = mirror{sig: e.sig, settled: true}
@@ -253,15 +260,14 @@ func (s *session) refresh(ctx context.Context, e entry) (int64, error) {
 	case !e.regular():
 		return 0, nil
 	}
-	begun := time.Now()
-	n, sig, err := s.update(ctx, e, dst)
+	n, m, err := s.update(ctx, e, dst)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
 	if err != nil {
 		return n, err
 	}
-	s.copied[e.path] = mirror{sig: sig, settled: sig.aged(begun)}
+	s.copied[e.path] = m
 	return n, nil
 }
 

@@ -26,12 +26,27 @@ type signature struct {
 // copied may have changed again under the same stamp.
 const stampGrain = 20 * time.Millisecond
 
+// coarseGrain is the coarsest unit in which file systems keep stamps.
+const coarseGrain = 2 * time.Second
+
 // aged reports whether a change after now will show in the stamps. A stamp from
 // the future, left by a clock that was set back, is as good as an old one.
+//
+// Some file systems stamp to a second or two (vfat, ext4 with small inodes): a
+// stamp of whole seconds must be older. That of the last change of the inode
+// tells, for nobody can set it.
 func (g signature) aged(now time.Time) bool {
+	grain := stampGrain
+	if g.ctime%int64(time.Second) == 0 {
+		grain += coarseGrain
+	}
 	age := now.UnixNano() - max(g.mtime, g.ctime)
-	return age > int64(stampGrain) || age < -int64(stampGrain)
+	return age > int64(grain) || age < -int64(grain)
 }
+
+// lostFound is where file systems of the ext family keep what a check has found,
+// at the top of a volume and readable by root only.
+const lostFound = "lost+found"
 
 // entry is something in the source, as it was at one look.
 type entry struct {
@@ -44,6 +59,15 @@ func (e entry) regular() bool { return e.info.Mode().IsRegular() }
 
 func (e entry) keepable() bool {
 	return e.regular() || e.info.IsDir() || e.info.Mode()&fs.ModeSymlink != 0
+}
+
+// misleads reports whether the entry is a symbolic link in the place of
+// something that Chroma writes. To keep the link would keep none of its bytes.
+func (e entry) misleads() bool {
+	if e.info.Mode()&fs.ModeSymlink == 0 {
+		return false
+	}
+	return e.segment() || chroma.IsUUID(e.path) || e.path == chroma.WALFile || e.path == chroma.JournalFile
 }
 
 // segment reports whether the entry lies in a directory named like a segment.
@@ -68,6 +92,9 @@ func (s *session) look() ([]entry, error) {
 			if errors.Is(err, fs.ErrNotExist) && p != s.source {
 				return nil // went away since its directory was read
 			}
+			if filepath.Dir(p) == s.source && d != nil && d.Name() == lostFound {
+				return fs.SkipDir
+			}
 			return denied(err)
 		}
 		rel, err := filepath.Rel(s.source, p)
@@ -75,7 +102,7 @@ func (s *session) look() ([]entry, error) {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
-		if colorfast.IsAside(rel) && d.IsDir() {
+		if d.IsDir() && (colorfast.IsAside(rel) || rel == lostFound) {
 			return fs.SkipDir
 		}
 		info, err := d.Info()
@@ -85,7 +112,12 @@ func (s *session) look() ([]entry, error) {
 		if err != nil {
 			return denied(err)
 		}
-		tree = append(tree, entry{path: rel, info: info, sig: signatureOf(info)})
+		e := entry{path: rel, info: info, sig: signatureOf(info)}
+		if e.misleads() {
+			return colorfast.Errorf(colorfast.Unsupported, "capture %q: %s is a symbolic link", s.source, rel).
+				WithHint("move what it leads to in its place, with Chroma stopped; a bind mount does what the link was made for")
+		}
+		tree = append(tree, e)
 		return nil
 	})
 	s.tree = tree

@@ -86,7 +86,11 @@ func (a *app) proveStored(ctx context.Context, v *vault.Vault, url string, m *co
 	if rep == nil {
 		return nil, err
 	}
-	return append(found, unlisted(rep.Findings, m.FindingList)...), nil
+	found = append(found, unlisted(rep.Findings, m.FindingList)...)
+	if err != nil && !fatal(found) {
+		return nil, err // could not look at everything: no verdict
+	}
+	return found, nil
 }
 
 // unlisted returns those of found that are not in listed.
