@@ -126,7 +126,10 @@ func (r *Restore) Run(ctx context.Context) (*Report, error) {
 		return nil, j.abandon(ctx, err)
 	}
 	if err := j.prove(ctx); err != nil {
-		return j.rep, j.abandon(ctx, err)
+		if err = j.abandon(ctx, err); j.rep.Verified != colorfast.Failed {
+			return nil, err // could not look: nothing was found, and nothing proven
+		}
+		return j.rep, err
 	}
 	if j.foreign.Load() {
 		j.note("the recorded owners could not be set; Chroma must be run as the owner of these files, or they be given to it with chown")
