@@ -152,14 +152,19 @@ func (s *series) end() error {
 	if s.chroma != nil {
 		s.chroma.Kill()
 	}
-	if s.history != nil {
-		st := s.history.Stats()
-		s.result.requests += st.Ops + st.Queries
-	}
+	s.countRequests()
 	if s.vault != nil {
 		errs = append(errs, s.vault.Close(context.Background()))
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}
+
+// countRequests adds what the present history holds to the result.
+func (s *series) countRequests() {
+	if s.history != nil {
+		st := s.history.Stats()
+		s.result.requests += st.Ops + st.Queries
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

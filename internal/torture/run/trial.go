@@ -259,6 +259,7 @@ func (s *series) restart(ctx context.Context) error {
 	if err := os.RemoveAll(s.live); err != nil {
 		return err
 	}
+	s.countRequests()
 	s.history = &torture.History{}
 	s.generation++
 	c, err := s.start(ctx)
