@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 
 	"colorfast/chroma"
 	"colorfast/internal/torture"
@@ -67,7 +68,7 @@ func (s *series) judgeNaive(ctx context.Context, dir string, begun, ended time.T
 	if err != nil {
 		return nil
 	}
-	_, tableErr := conn.Prep("SELECT count(*) FROM collections").Step()
+	tableErr := sqlitex.ExecuteTransient(conn, "SELECT count(*) FROM collections", nil)
 	if err := errors.Join(tableErr, conn.Close()); err != nil {
 		return nil
 	}
