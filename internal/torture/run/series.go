@@ -84,7 +84,7 @@ func (s *series) open(ctx context.Context) error {
 		// Python-era Chroma creates a collection in several transactions and cannot
 		// read one that it has half made, with or without a backup.
 		OwnCollections: s.setting.version >= "1",
-		Shared: torture.DefaultCollections(s.setting.version >= "1"), Pause: time.Millisecond,
+		Shared:         torture.DefaultCollections(s.setting.version >= "1"), Pause: time.Millisecond,
 	}.For(s.setting.version)
 	c, err := s.start(ctx)
 	if err != nil {
