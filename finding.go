@@ -113,3 +113,23 @@ func OutcomeOf(findings []Finding) Outcome {
 	}
 	return Passed
 }
+
+// Unlisted returns those of found that known does not have: none with the same
+// code and object.
+func Unlisted(found, known []Finding) []Finding {
+	type key struct {
+		code   Code
+		object string
+	}
+	listed := map[key]bool{}
+	for _, f := range known {
+		listed[key{f.Code, f.Object}] = true
+	}
+	var out []Finding
+	for _, f := range found {
+		if !listed[key{f.Code, f.Object}] {
+			out = append(out, f)
+		}
+	}
+	return out
+}

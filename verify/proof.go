@@ -18,27 +18,8 @@ func Proof(scratch string, p colorfast.Progress, log *slog.Logger) func(ctx cont
 		if err != nil {
 			return nil, err
 		}
-		return append(unlisted(r.Findings, want.FindingList), differences(&r.Inventory, &want.Inventory)...), nil
+		return append(colorfast.Unlisted(r.Findings, want.FindingList), differences(&r.Inventory, &want.Inventory)...), nil
 	}
-}
-
-// unlisted returns those of found that known does not have.
-func unlisted(found, known []colorfast.Finding) []colorfast.Finding {
-	type key struct {
-		code   colorfast.Code
-		object string
-	}
-	listed := map[key]bool{}
-	for _, f := range known {
-		listed[key{f.Code, f.Object}] = true
-	}
-	var out []colorfast.Finding
-	for _, f := range found {
-		if !listed[key{f.Code, f.Object}] {
-			out = append(out, f)
-		}
-	}
-	return out
 }
 
 // differences compares what was read with what was sealed.

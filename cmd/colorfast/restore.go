@@ -80,7 +80,7 @@ func (a *app) restore(ctx context.Context, v *vault.Vault, url string, m *colorf
 	done()
 	if err != nil {
 		if rep != nil && !a.json {
-			printFindings(a.stderr, unlisted(rep.Findings, m.FindingList))
+			printFindings(a.stderr, colorfast.Unlisted(rep.Findings, m.FindingList))
 		}
 		return err
 	}

@@ -86,26 +86,11 @@ func (a *app) proveStored(ctx context.Context, v *vault.Vault, url string, m *co
 	if rep == nil {
 		return nil, err
 	}
-	found = append(found, unlisted(rep.Findings, m.FindingList)...)
+	found = append(found, colorfast.Unlisted(rep.Findings, m.FindingList)...)
 	if err != nil && !fatal(found) {
 		return nil, err // could not look at everything: no verdict
 	}
 	return found, nil
-}
-
-// unlisted returns those of found that are not in listed.
-func unlisted(found, listed []colorfast.Finding) []colorfast.Finding {
-	known := map[colorfast.Finding]bool{}
-	for _, f := range listed {
-		known[f] = true
-	}
-	var out []colorfast.Finding
-	for _, f := range found {
-		if !known[f] {
-			out = append(out, f)
-		}
-	}
-	return out
 }
 
 func (a *app) showVerified(m *colorfast.Manifest, level string, found []colorfast.Finding, took time.Duration) error {
