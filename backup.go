@@ -7,7 +7,7 @@ import (
 
 // Format is the version of the stored form of a backup. Every release restores
 // all earlier ones.
-const Format = 1
+const Format = 2
 
 // BackupID names a backup in its vault. It may be shortened wherever that
 // leaves it unique.
@@ -59,8 +59,9 @@ type Backup struct {
 	Format        int       `json:"format"`
 	ID            BackupID  `json:"id"`
 	Source        Source    `json:"source"`
-	Tool          string    `json:"tool"`       // such as "colorfast 0.1.0"
-	StartedAt     time.Time `json:"started_at"` // UTC
+	Parent        BackupID  `json:"parent,omitempty"` // the backup of the same source that this one was compared with; nothing of it is needed to restore
+	Tool          string    `json:"tool"`             // such as "colorfast 0.1.0"
+	StartedAt     time.Time `json:"started_at"`       // UTC
 	RestorePoint  time.Time `json:"restore_point"`
 	FinishedAt    time.Time `json:"finished_at"`
 	Verified      Outcome   `json:"verified"` // Failed: kept, but damaged
@@ -72,6 +73,22 @@ type Backup struct {
 	StoredBytes   int64     `json:"stored_bytes"`   // bytes that this backup added to the vault, after compression and encryption
 	FreezeSeconds float64   `json:"freeze_seconds"` // how long writers had to wait
 	Findings      int       `json:"findings"`
+	Changes       *Changes  `json:"changes,omitempty"` // since Parent, in all collections; nil: not known
+}
+
+// Changes counts the records that differ between two backups of a source. A
+// record whose vector, document, uri or metadata differs counts as updated.
+type Changes struct {
+	Added   int64 `json:"added"`
+	Updated int64 `json:"updated"`
+	Deleted int64 `json:"deleted"`
+}
+
+// Add adds the counts of o.
+func (c *Changes) Add(o Changes) {
+	c.Added += o.Added
+	c.Updated += o.Updated
+	c.Deleted += o.Deleted
 }
 
 // Damaged reports whether records are known to be missing or wrong.
@@ -103,6 +120,10 @@ func (m *Manifest) Summarize() {
 	m.Backup.RestorePoint = m.Consistency.FrozenAt
 	m.Backup.FreezeSeconds = m.Consistency.FreezeSeconds
 	m.Backup.Findings = len(m.FindingList)
+	m.Backup.Changes = nil
+	if m.Parent != "" {
+		m.Backup.Changes = m.Inventory.Changes()
+	}
 }
 
 // Consistency is the evidence that a capture is one consistent cut.
@@ -137,6 +158,10 @@ const (
 	// Optimistic: no lock could be had; nothing changed between a look before
 	// and a look after the copy.
 	Optimistic Mode = "optimistic"
+	// Unchanged: nothing of the source had changed since its backup before, by
+	// the size, times and inode of every file; so nobody was locked out, and
+	// nothing was read.
+	Unchanged Mode = "unchanged"
 )
 
 // FileType is the type of a directory entry that is kept.
@@ -160,6 +185,42 @@ type File struct {
 	ModTime time.Time `json:"mod_time"`
 	Target  string    `json:"target,omitempty"` // of a symlink, as read
 	SHA256  string    `json:"sha256,omitempty"` // of the content, hexadecimal; set by Vault.Put
+	Layout  *Layout   `json:"layout,omitempty"` // how the content is best cut; nil if nothing is known of it
+
+	// Same tells Vault.Put that the content is the one of the same path in the
+	// manifest's Parent.
+	Same bool `json:"-"`
+}
+
+// Layout tells how a file changes: in pages that are rewritten as wholes, and in
+// a column that changes apart from what is around it. It says how to store a
+// file well, and nothing about its meaning.
+type Layout struct {
+	// PageBytes is the length of a page, which begins at a multiple of it; the
+	// last page of a file may be shorter. Greater than 0.
+	PageBytes int `json:"page_bytes"`
+	// UnitBytes is the length of a unit, of which a page holds a whole number; 0
+	// if the file has no column.
+	UnitBytes int `json:"unit_bytes,omitempty"`
+	// ColumnFrom and ColumnTo bound the part of every unit that is a column.
+	ColumnFrom int `json:"column_from,omitempty"`
+	ColumnTo   int `json:"column_to,omitempty"`
+}
+
+// Valid reports whether the layout contradicts nothing.
+func (l *Layout) Valid() bool {
+	if l == nil {
+		return true
+	}
+	const most = 64 << 20
+	if l.PageBytes <= 0 || l.PageBytes > most {
+		return false
+	}
+	if l.UnitBytes == 0 {
+		return l.ColumnFrom == 0 && l.ColumnTo == 0
+	}
+	return l.UnitBytes > 0 && l.PageBytes%l.UnitBytes == 0 &&
+		0 <= l.ColumnFrom && l.ColumnFrom < l.ColumnTo && l.ColumnTo <= l.UnitBytes
 }
 
 // ResolveBackup finds the backup that a user means by q: a full or shortened

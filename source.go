@@ -34,6 +34,32 @@ type Inventory struct {
 	Tenants     []string     `json:"tenants"`
 	Databases   []Database   `json:"databases"`
 	Collections []Collection `json:"collections"`
+	Dropped     []Dropped    `json:"dropped,omitempty"` // collections that the manifest's Parent has and this backup has not
+}
+
+// Dropped is a collection that is gone.
+type Dropped struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Tenant   string `json:"tenant"`
+	Database string `json:"database"`
+	Records  int64  `json:"records"` // that it had
+}
+
+// Changes sums the changes of all collections; nil if those of one are not known.
+func (inv *Inventory) Changes() *Changes {
+	sum := &Changes{}
+	for i := range inv.Collections {
+		c := inv.Collections[i].Changes
+		if c == nil {
+			return nil
+		}
+		sum.Add(*c)
+	}
+	for _, d := range inv.Dropped {
+		sum.Deleted += d.Records
+	}
+	return sum
 }
 
 // Records returns the number of records in all collections.
@@ -67,6 +93,11 @@ type Collection struct {
 	MetadataSeq   int64  `json:"metadata_seq"`   // max_seq_id of the metadata segment, -1 for none
 	VectorSeq     int64  `json:"vector_seq"`     // max_seq_id of the vector segment, -1 for none
 	LastQueueSeq  int64  `json:"last_queue_seq"` // newest row in the queue for it, -1 for none
+
+	// Changes since the manifest's Parent; nil: not known. A collection that the
+	// parent has not got has all its records added; what a collection held that is
+	// gone shows in Inventory.Dropped.
+	Changes *Changes `json:"changes,omitempty"`
 }
 
 // String returns "tenant/database/name".

@@ -11,9 +11,12 @@ import (
 type Vault interface {
 	// Put stores the files of m.FileList, read from content by their Path, and
 	// then m itself. It sets m.ID, m.StoredBytes, m.FinishedAt and every file's
-	// SHA256. On return the backup is durable and listed; on error it is not
-	// listed, now or later. Errors: Denied, Unreachable, Corrupt when a file's
-	// size is not the listed one.
+	// SHA256. Where m.Parent names a backup of the vault, what is the same there
+	// costs nothing; a file that is marked Same is not even read, and has the
+	// parent's SHA256. On return the backup is durable and listed; on error it is
+	// not listed, now or later. Errors: Denied, Unreachable, Corrupt when a file's
+	// size is not the listed one, NotFound when the parent has no such file as one
+	// marked Same.
 	Put(ctx context.Context, m *Manifest, content fs.FS, p Progress) error
 	// List returns all backups, newest restore point first.
 	List(ctx context.Context) ([]Backup, error)
@@ -21,14 +24,26 @@ type Vault interface {
 	// NotFound, Corrupt, Unsupported for a newer Format.
 	Manifest(ctx context.Context, id BackupID) (*Manifest, error)
 	// Open reads one regular file of a backup. A reader that reaches io.EOF has
-	// delivered authenticated bytes; it gives Corrupt otherwise.
-	Open(ctx context.Context, m *Manifest, path string) (io.ReadCloser, error)
+	// delivered the bytes that were stored; it gives Corrupt otherwise. older may
+	// be an older copy of the file, or nil: what is the same there is taken from
+	// it, and only what differs from the vault's storage. It must not change
+	// meanwhile, may have any content and any length, and is not closed.
+	Open(ctx context.Context, m *Manifest, path string, older io.ReaderAt) (Content, error)
 	// Check looks whether all that the backup needs is there (Stored), and also
 	// whether every byte reads back with its recorded hash (Bytes). What is
 	// wrong comes as findings; an error means that it could not look.
 	Check(ctx context.Context, m *Manifest, level Level, p Progress) ([]Finding, error)
 	// Close ends the use of the vault.
 	Close(ctx context.Context) error
+}
+
+// Content is a stored file that is being read.
+type Content interface {
+	io.ReadCloser
+	// Moved returns how many of the bytes read so far came out of the vault's
+	// storage, counted as they are in the file; the others came from the older
+	// copy, or are zeros that nobody stored.
+	Moved() int64
 }
 
 // Level is how deep a check looks; each includes the ones before.

@@ -170,7 +170,7 @@ func (j *job) reuse(ctx context.Context, f *colorfast.File) (bool, error) {
 
 // writeFile writes one file and proves its hash.
 func (j *job) writeFile(ctx context.Context, f *colorfast.File, p colorfast.Progress) (err error) {
-	in, err := j.Vault.Open(ctx, j.Manifest, f.Path)
+	in, err := j.Vault.Open(ctx, j.Manifest, f.Path, nil)
 	if err != nil {
 		return fmt.Errorf("restore %q: %w", f.Path, err)
 	}

@@ -116,7 +116,7 @@ func (j *job) allocation(ctx context.Context) (int64, error) {
 			total += f.Size
 			continue
 		}
-		in, err := j.Vault.Open(ctx, j.Manifest, f.Path)
+		in, err := j.Vault.Open(ctx, j.Manifest, f.Path, nil)
 		if err != nil {
 			return 0, fmt.Errorf("measure %q: %w", f.Path, err)
 		}

@@ -230,14 +230,20 @@ func TestRestoreRefusesHostileManifests(t *testing.T) {
 	})
 }
 
+// lie is content that nobody stored.
+type lie struct{ io.ReadCloser }
+
+// Moved implements colorfast.Content.
+func (lie) Moved() int64 { return 0 }
+
 // liar is a vault that authenticates nothing and gives zeros.
 type liar struct{ colorfast.Vault }
 
 // Open implements colorfast.Vault.
-func (liar) Open(_ context.Context, m *colorfast.Manifest, path string) (io.ReadCloser, error) {
+func (liar) Open(_ context.Context, m *colorfast.Manifest, path string, _ io.ReaderAt) (colorfast.Content, error) {
 	for i := range m.FileList {
 		if m.FileList[i].Path == path {
-			return io.NopCloser(bytes.NewReader(make([]byte, m.FileList[i].Size))), nil
+			return lie{io.NopCloser(bytes.NewReader(make([]byte, m.FileList[i].Size)))}, nil
 		}
 	}
 	return nil, errors.New("no such file")

@@ -140,7 +140,7 @@ func BenchmarkRead(b *testing.B) {
 		b.SetBytes(m.OriginalBytes)
 		for b.Loop() {
 			for i := range m.FileList {
-				r, err := v.Open(b.Context(), m, m.FileList[i].Path)
+				r, err := v.Open(b.Context(), m, m.FileList[i].Path, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

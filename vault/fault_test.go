@@ -129,7 +129,7 @@ func TestPutWithALyingStorage(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, files := contract.Sample(seed)
-		r, err := earlier.Open(t.Context(), m, "seg/data_level0.bin")
+		r, err := earlier.Open(t.Context(), m, "seg/data_level0.bin", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +229,7 @@ func found(t *testing.T, dir string, m *colorfast.Manifest, files fstest.MapFS) 
 			continue
 		}
 		var b []byte
-		r, err := v.Open(t.Context(), m, f.Path)
+		r, err := v.Open(t.Context(), m, f.Path, nil)
 		if err == nil {
 			b, err = io.ReadAll(r)
 			err = errors.Join(err, r.Close())

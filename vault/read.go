@@ -19,7 +19,7 @@ import (
 // Open implements colorfast.Vault. Kopia authenticates every piece before any
 // byte of it is given out; io.EOF comes only if the whole also has the length
 // and the SHA-256 that m records.
-func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string) (io.ReadCloser, error) {
+func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string, older io.ReaderAt) (colorfast.Content, error) {
 	ctx = v.ctx(ctx)
 	if !fs.ValidPath(path) {
 		return nil, colorfast.Errorf(colorfast.Usage, "read file %q: not a path inside the backup", path)
@@ -50,7 +50,7 @@ func (v *Vault) treeOf(ctx context.Context, id colorfast.BackupID) (*tree, error
 	return v.tree, nil
 }
 
-func openFile(ctx context.Context, t *tree, f *colorfast.File) (io.ReadCloser, error) {
+func openFile(ctx context.Context, t *tree, f *colorfast.File) (*reader, error) {
 	if len(f.SHA256) != 2*sha256.Size {
 		return nil, colorfast.Errorf(colorfast.Corrupt, "read file %q: the manifest records no SHA-256 of it", f.Path)
 	}
@@ -114,6 +114,9 @@ func (r *reader) whole() error {
 	}
 	return io.EOF
 }
+
+// Moved implements colorfast.Content.
+func (r *reader) Moved() int64 { return r.n }
 
 // Close implements io.Closer.
 func (r *reader) Close() error { return r.r.Close() }

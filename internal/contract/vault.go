@@ -134,7 +134,7 @@ func Whole(t *testing.T, v colorfast.Vault, id colorfast.BackupID, files fs.FS) 
 }
 
 func read(ctx context.Context, v colorfast.Vault, m *colorfast.Manifest, path string) ([]byte, error) {
-	r, err := v.Open(ctx, m, path)
+	r, err := v.Open(ctx, m, path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +268,7 @@ func vaultHostile(t *testing.T, v colorfast.Vault) {
 	list(t, v, 0)
 	m, _ := put(t, v, 1)
 	for _, p := range []string{"../data/seg/header.bin", "/seg/header.bin", "seg/../seg/header.bin", ""} {
-		_, err := v.Open(t.Context(), m, p)
+		_, err := v.Open(t.Context(), m, p, nil)
 		wantKind(t, err, colorfast.Usage)
 	}
 }
@@ -276,12 +276,12 @@ func vaultHostile(t *testing.T, v colorfast.Vault) {
 func vaultUnknown(t *testing.T, v colorfast.Vault) {
 	m, _ := put(t, v, 1)
 	for _, p := range []string{"nothing", "seg", "link", ".", "deep/a/b/not listed"} {
-		_, err := v.Open(t.Context(), m, p)
+		_, err := v.Open(t.Context(), m, p, nil)
 		wantKind(t, err, colorfast.NotFound)
 	}
 	other := *m
 	other.ID = "0123456789abcdef0123456789abcdef"
-	_, err := v.Open(t.Context(), &other, "chroma.sqlite3")
+	_, err := v.Open(t.Context(), &other, "chroma.sqlite3", nil)
 	wantKind(t, err, colorfast.NotFound)
 	_, err = v.Check(t.Context(), &other, colorfast.Stored, nil)
 	wantKind(t, err, colorfast.NotFound)
@@ -351,7 +351,7 @@ func vaultCancel(t *testing.T, v colorfast.Vault) {
 	}
 	list(t, v, 0)
 	m, _ = put(t, v, 1)
-	r, err := v.Open(ctx, m, "seg/data_level0.bin")
+	r, err := v.Open(ctx, m, "seg/data_level0.bin", nil)
 	if err == nil {
 		_, err = io.ReadAll(r)
 		err = errors.Join(err, r.Close())

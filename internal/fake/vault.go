@@ -4,6 +4,7 @@
 package fake
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -71,9 +72,24 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 	}
 	p.Begin("storing", total)
 	sums, stored := make([]string, len(m.FileList)), int64(0)
+	var parent *colorfast.Manifest
+	if slices.ContainsFunc(m.FileList, func(f colorfast.File) bool { return f.Same }) {
+		if parent, err = v.Manifest(ctx, m.Parent); err != nil {
+			return err
+		}
+	}
 	for i := range m.FileList {
 		f := &m.FileList[i]
 		if f.Type != colorfast.Regular {
+			continue
+		}
+		if f.Same {
+			was := find(parent.FileList, f.Path)
+			if was == nil || was.Size != f.Size {
+				return colorfast.Errorf(colorfast.NotFound, "store %q: its parent %q has no such file", f.Path, m.Parent.Short())
+			}
+			sums[i] = was.SHA256
+			p.Advance(f.Size)
 			continue
 		}
 		sum, added, err := v.putFile(ctx, f, content, p)
@@ -86,7 +102,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 	done := *m
 	done.FileList = slices.Clone(m.FileList)
 	for i, s := range sums {
-		done.FileList[i].SHA256 = s
+		done.FileList[i].SHA256, done.FileList[i].Same = s, false
 	}
 	if done.Format == 0 {
 		done.Format = colorfast.Format
@@ -242,7 +258,7 @@ func (v *Vault) Manifest(ctx context.Context, id colorfast.BackupID) (*colorfast
 }
 
 // Open implements colorfast.Vault.
-func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string) (io.ReadCloser, error) {
+func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string, older io.ReaderAt) (colorfast.Content, error) {
 	if !valid(path) {
 		return nil, colorfast.Errorf(colorfast.Usage, "open %q: it is no path in a backup", path)
 	}
@@ -267,7 +283,7 @@ func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string) (i
 	if err != nil {
 		return nil, colorfast.Errorf(colorfast.Corrupt, "open %q: its content is missing: %w", path, err)
 	}
-	return &reader{ctx: ctx, in: in, Closer: in, path: path, change: v.OnRead, want: f, sum: sha256.New()}, nil
+	return &reader{ctx: ctx, in: in, Closer: in, path: path, change: v.OnRead, want: f, sum: sha256.New(), older: older}, nil
 }
 
 // find returns the regular file of a path, nil if there is none.
@@ -289,6 +305,30 @@ type reader struct {
 	want   *colorfast.File
 	size   int64
 	sum    hash.Hash
+	older  io.ReaderAt // nil for none
+	moved  int64
+}
+
+// Moved implements colorfast.Content. What is the same in an older copy is read
+// from the vault too, but not counted.
+func (r *reader) Moved() int64 { return r.moved }
+
+// count counts what differs from the older copy in blocks of its own.
+func (r *reader) count(b []byte) {
+	const block = 4096
+	at := r.size
+	for len(b) > 0 {
+		n := min(len(b), block)
+		have := make([]byte, n)
+		if r.older != nil {
+			if k, _ := r.older.ReadAt(have, at); k == n && bytes.Equal(have, b[:n]) {
+				at, b = at+int64(n), b[n:]
+				continue
+			}
+		}
+		r.moved += int64(n)
+		at, b = at+int64(n), b[n:]
+	}
 }
 
 // Read implements io.Reader.
@@ -304,6 +344,7 @@ func (r *reader) Read(b []byte) (int, error) {
 	}
 	if r.sum != nil {
 		r.sum.Write(b[:n])
+		r.count(b[:n])
 		r.size += int64(n)
 		if err == io.EOF && (r.size != r.want.Size || hex.EncodeToString(r.sum.Sum(nil)) != r.want.SHA256) {
 			return n, colorfast.Errorf(colorfast.Corrupt, "read %q: its content is not what was stored", r.path)
@@ -349,7 +390,7 @@ func (v *Vault) Check(ctx context.Context, m *colorfast.Manifest, level colorfas
 			}
 			continue
 		}
-		r, err := v.Open(ctx, m, f.Path)
+		r, err := v.Open(ctx, m, f.Path, nil)
 		if err == nil {
 			_, err = io.Copy(advance{p}, r)
 			err = errors.Join(err, r.Close())

@@ -55,7 +55,7 @@ func TestVault(t *testing.T) {
 	if err != nil || m.FileList[3].SHA256 != newer.FileList[3].SHA256 {
 		t.Fatalf("manifest %+v, %v", m, err)
 	}
-	r, err := v.Open(ctx, m, "d/b")
+	r, err := v.Open(ctx, m, "d/b", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestVault(t *testing.T) {
 	if f, err := v.Check(ctx, m, colorfast.Bytes, nil); err != nil || len(f) != 1 || f[0].Code != colorfast.StoredDiffers {
 		t.Errorf("check of damage: %v, %v", f, err)
 	}
-	r, err = v.Open(ctx, m, "d/b")
+	r, err = v.Open(ctx, m, "d/b", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestVaultRefuses(t *testing.T) {
 	if err := v.Put(ctx, m, content, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Open(ctx, m, "d"); colorfast.KindOf(err) != colorfast.NotFound {
+	if _, err := v.Open(ctx, m, "d", nil); colorfast.KindOf(err) != colorfast.NotFound {
 		t.Errorf("a directory as a file: %v", err)
 	}
 }
