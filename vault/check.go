@@ -3,16 +3,20 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
 	"colorfast"
+	"colorfast/pages"
 
 	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/object"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -36,7 +40,7 @@ func (v *Vault) Check(ctx context.Context, m *colorfast.Manifest, level colorfas
 			}
 		}()
 		c := &check{conn: conn, m: m, bytes: bytes, p: p, stock: newStock(conn.BlobReader())}
-		err = c.run(ctx)
+		err = c.run(ctx, v.pageKey)
 		if err == nil {
 			return c.sorted(), nil
 		}
@@ -60,8 +64,8 @@ type check struct {
 	findings []colorfast.Finding
 }
 
-func (c *check) run(ctx context.Context) error {
-	_, t, err := readSummary(ctx, c.conn, c.m.ID)
+func (c *check) run(ctx context.Context, pageKey []byte) error {
+	from, err := newReading(ctx, c.conn, c.m.ID, pageKey)
 	if err != nil {
 		return err
 	}
@@ -70,7 +74,7 @@ func (c *check) run(ctx context.Context) error {
 		total = totalSize(c.m.FileList)
 	}
 	c.p.Begin("checking", total)
-	if err := c.judge(manifestName, c.sealed(ctx, t)); err != nil {
+	if err := c.judge(manifestName, c.sealed(ctx, from)); err != nil {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
@@ -80,7 +84,7 @@ func (c *check) run(ctx context.Context) error {
 		if gctx.Err() != nil {
 			break
 		}
-		g.Go(func() error { return c.judge(f.Path, c.file(gctx, t, f)) })
+		g.Go(func() error { return c.judge(f.Path, c.file(gctx, from, f)) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -90,33 +94,112 @@ func (c *check) run(ctx context.Context) error {
 
 // sealed checks that manifest.json can be read and says what the caller's
 // manifest says.
-func (c *check) sealed(ctx context.Context, t *tree) error {
-	m, err := readSealed(ctx, t)
+func (c *check) sealed(ctx context.Context, from *reading) error {
+	m, err := readSealed(ctx, from.tree)
 	if err != nil {
 		return err
 	}
-	e, err := t.find(ctx, manifestName)
-	if err != nil {
-		return err
+	names := []string{manifestName}
+	if from.m != nil {
+		names = append(names, mapName, pagesName)
 	}
-	if _, err := c.stock.holds(ctx, c.conn, e.ObjectID); err != nil {
-		return err
+	for _, name := range names {
+		e, err := from.tree.find(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := c.holds(ctx, e.ObjectID); err != nil {
+			return err
+		}
 	}
 	if !slices.EqualFunc(m.FileList, c.m.FileList, sameFile) || !reflect.DeepEqual(m.Inventory.Collections, c.m.Inventory.Collections) &&
 		len(m.Inventory.Collections)+len(c.m.Inventory.Collections) > 0 {
 		return errors.New("it does not say what the manifest says that was given to check")
 	}
+	return c.kept(ctx, from)
+}
+
+// kept checks that the directory which keeps the objects of the pages from
+// Kopia's collector of garbage names all that the map does.
+func (c *check) kept(ctx context.Context, from *reading) error {
+	if from.m == nil {
+		return nil
+	}
+	for i, o := range from.m.Objects {
+		e, err := from.tree.find(ctx, pagesName+"/"+strconv.Itoa(i))
+		if err != nil {
+			return err
+		}
+		if e.ObjectID.String() != o.ID {
+			return fmt.Errorf("the map names object %s, where the directory has %s", o.ID, e.ObjectID)
+		}
+	}
 	return nil
 }
 
+func (c *check) holds(ctx context.Context, id object.ID) error {
+	_, err := c.stock.holds(ctx, c.conn, id)
+	return err
+}
+
 func sameFile(a, b colorfast.File) bool {
-	ok := a.ModTime.Equal(b.ModTime)
-	a.ModTime = b.ModTime
+	ok := a.ModTime.Equal(b.ModTime) && (a.Layout == b.Layout || a.Layout != nil && b.Layout != nil && *a.Layout == *b.Layout)
+	a.ModTime, a.Layout, a.Same = b.ModTime, b.Layout, b.Same
 	return ok && a == b
 }
 
-func (c *check) file(ctx context.Context, t *tree, f *colorfast.File) error {
-	if f.Type == colorfast.Directory && f.Path == "." {
+func (c *check) file(ctx context.Context, from *reading, f *colorfast.File) error {
+	var err error
+	if from.m == nil {
+		err = c.objectOf(ctx, from.tree, f)
+	} else if f.Type == colorfast.Regular {
+		err = c.pagesOf(ctx, from, f)
+	}
+	if err != nil || !c.bytes || f.Type != colorfast.Regular {
+		return err
+	}
+	r, err := from.open(ctx, f, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	_, err = io.CopyBuffer(progressWriter{c.p}, struct{ io.Reader }{r}, make([]byte, 256<<10))
+	return err
+}
+
+// pagesOf checks that everything which a file of format 2 needs is there.
+func (c *check) pagesOf(ctx context.Context, from *reading, f *colorfast.File) error {
+	file, ok := from.files[f.Path]
+	if !ok {
+		return fmt.Errorf("%q: %w", f.Path, object.ErrObjectNotFound)
+	}
+	if file.file.Size != f.Size {
+		return errors.New("its size in the vault is not the recorded one")
+	}
+	seen := map[int]bool{pages.Zeros: true}
+	for _, s := range file.streams {
+		for _, r := range s.Runs() {
+			for _, i := range []int{r.Object, r.Base} {
+				if seen[i] {
+					continue
+				}
+				seen[i] = true
+				id, err := object.ParseID(from.m.Objects[i].ID)
+				if err != nil {
+					return err
+				}
+				if err := c.holds(ctx, id); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// objectOf checks the same for an entry of format 1.
+func (c *check) objectOf(ctx context.Context, t *tree, f *colorfast.File) error {
+	if f.Path == "." {
 		_, err := t.find(ctx, dataName)
 		return err
 	}
@@ -124,33 +207,24 @@ func (c *check) file(ctx context.Context, t *tree, f *colorfast.File) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.stock.holds(ctx, c.conn, e.ObjectID); err != nil {
+	if err := c.holds(ctx, e.ObjectID); err != nil {
 		return err
 	}
 	if e.FileSize != f.Size {
 		return errors.New("its size in the vault is not the recorded one")
 	}
-	if !c.bytes || f.Type == colorfast.Directory {
+	if !c.bytes || f.Type != colorfast.Symlink {
 		return nil
 	}
-	if f.Type == colorfast.Symlink {
-		r, err := c.conn.OpenObject(ctx, e.ObjectID)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = r.Close() }()
-		b, err := io.ReadAll(r)
-		if err == nil && string(b) != f.Target {
-			err = errors.New("its target in the vault is not the recorded one")
-		}
-		return err
-	}
-	r, err := openFile(ctx, t, f)
+	r, err := c.conn.OpenObject(ctx, e.ObjectID)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = r.Close() }()
-	_, err = io.CopyBuffer(progressWriter{c.p}, struct{ io.Reader }{r}, make([]byte, 256<<10))
+	b, err := io.ReadAll(r)
+	if err == nil && string(b) != f.Target {
+		err = errors.New("its target in the vault is not the recorded one")
+	}
 	return err
 }
 

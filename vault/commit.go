@@ -9,6 +9,7 @@ import (
 
 	"colorfast"
 
+	kopiafs "github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/manifest"
@@ -39,7 +40,6 @@ func (s *session) confirm(ctx context.Context) error {
 	g.SetLimit(checkers)
 	revived := false
 	var mu sync.Mutex
-	var walk func(e *snapshot.DirEntry, n *node)
 	look := func(id object.ID) {
 		g.Go(func() error {
 			deleted, err := stock.holds(gctx, s.w, id)
@@ -54,15 +54,9 @@ func (s *session) confirm(ctx context.Context) error {
 			return err
 		})
 	}
-	walk = func(e *snapshot.DirEntry, n *node) {
-		look(e.ObjectID)
-		for _, kid := range n.kids {
-			walk(kid.entry, kid)
-		}
+	if err := s.objects(look); err != nil {
+		return err
 	}
-	look(s.top.ObjectID)
-	look(s.sealed.ObjectID)
-	walk(s.root.entry, s.root)
 	if err := g.Wait(); err != nil {
 		if isMissing(err) || errors.Is(err, blob.ErrInvalidRange) {
 			return colorfast.Errorf(colorfast.Corrupt, "the vault has lost something that this backup shares with earlier ones: %w", err).
@@ -155,11 +149,11 @@ func (v *Vault) commit(ctx context.Context, s *session) error {
 	}
 	id, err := s.w.PutManifest(ctx, labels, &payload{
 		Manifest: snapshot.Manifest{
-			Source: src, Description: summary.Tool, RootEntry: s.top,
+			Source: src, Description: summary.Tool, RootEntry: s.tree.top,
 			StartTime: stamp(summary.StartedAt), EndTime: stamp(summary.FinishedAt),
 			Stats: snapshot.Stats{
 				TotalFileSize: summary.OriginalBytes, TotalFileCount: int32(min(summary.Files, 1<<31-1)),
-				TotalDirectoryCount: int32(min(s.top.DirSummary.TotalDirCount, 1<<31-1)),
+				TotalDirectoryCount: int32(min(s.tree.top.DirSummary.TotalDirCount, 1<<31-1)),
 			},
 		},
 		Colorfast: &summary,
@@ -196,4 +190,11 @@ func (v *Vault) listed(ctx context.Context, id manifest.ID) (bool, error) {
 	all, _, err := v.conn.manifests.snapshots(ctx, v.conn)
 	_, ok := all[id]
 	return ok, err
+}
+
+func stamp(t time.Time) kopiafs.UTCTimestamp {
+	if t.IsZero() {
+		return 0
+	}
+	return kopiafs.UTCTimestamp(t.UnixNano())
 }

@@ -135,7 +135,7 @@ func readSealed(ctx context.Context, t *tree) (*colorfast.Manifest, error) {
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return nil, err
 	}
-	if _, err := newTree(m.FileList); err != nil {
+	if err := checkList(m.FileList); err != nil {
 		return nil, err
 	}
 	return &m, nil

@@ -11,8 +11,8 @@ import (
 	"io/fs"
 
 	"colorfast"
+	"colorfast/pages"
 
-	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 )
 
@@ -26,52 +26,135 @@ func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string, ol
 	}
 	for i := range m.FileList {
 		if f := &m.FileList[i]; f.Path == path && f.Type == colorfast.Regular {
-			t, err := v.treeOf(ctx, m.ID)
+			from, err := v.reading(ctx, m)
 			if err != nil {
 				return nil, err
 			}
-			return openFile(ctx, t, f)
+			c, err := from.open(ctx, f, older)
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
 		}
 	}
 	return nil, colorfast.Errorf(colorfast.NotFound, "read file %q: the backup holds no such regular file", path)
 }
 
-// treeOf returns the stored tree of a backup, and keeps it for the next call.
-func (v *Vault) treeOf(ctx context.Context, id colorfast.BackupID) (*tree, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.tree == nil || v.tree.id != id {
-		_, t, err := readSummary(ctx, v.conn, id)
-		if err != nil {
-			return nil, err
-		}
-		v.tree = t
-	}
-	return v.tree, nil
+// reading is a stored backup whose files are being read.
+type reading struct {
+	id      colorfast.BackupID
+	tree    *tree
+	m       *pages.Map // nil in format 1, whose files are objects of Kopia
+	files   map[string]pagedFile
+	pieces  *pieces
+	pageKey []byte
 }
 
-func openFile(ctx context.Context, t *tree, f *colorfast.File) (*reader, error) {
+// pagedFile is a file of a backup, and where its parts are.
+type pagedFile struct {
+	file    *colorfast.File
+	cut     pages.Cut
+	streams []*pages.Stream
+}
+
+// reading returns what is needed to read files of a backup, and keeps it for the
+// next call.
+func (v *Vault) reading(ctx context.Context, m *colorfast.Manifest) (*reading, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.last == nil || v.last.id != m.ID {
+		r, err := newReading(ctx, v.conn, m.ID, v.pageKey)
+		if err != nil {
+			return nil, fail(err, colorfast.Corrupt, "read backup %q", m.ID)
+		}
+		v.last = r
+	}
+	return v.last, nil
+}
+
+// newReading reads the map of a backup. It goes by the manifest in the vault,
+// whatever a caller holds.
+func newReading(ctx context.Context, conn *connection, id colorfast.BackupID, pageKey []byte) (*reading, error) {
+	m, t, err := readManifest(ctx, conn, id)
+	if err != nil {
+		return nil, err
+	}
+	r := &reading{id: id, tree: t, pieces: newPieces(conn), pageKey: pageKey}
+	if m.Format < 2 {
+		return r, nil
+	}
+	if r.m, err = t.pages(ctx, m.FileList); err != nil {
+		return nil, err
+	}
+	r.files = pagedFiles(m.FileList, r.m)
+	return r, nil
+}
+
+func pagedFiles(list []colorfast.File, m *pages.Map) map[string]pagedFile {
+	out := map[string]pagedFile{}
+	at := 0
+	for _, f := range regular(list) {
+		c := pages.NewCut(f.Size, f.Layout)
+		out[f.Path] = pagedFile{f, c, m.Streams[at : at+c.Parts()]}
+		at += c.Parts()
+	}
+	return out
+}
+
+// open opens a file, of which f says what is expected.
+func (r *reading) open(ctx context.Context, f *colorfast.File, older io.ReaderAt) (*reader, error) {
 	if len(f.SHA256) != 2*sha256.Size {
 		return nil, colorfast.Errorf(colorfast.Corrupt, "read file %q: the manifest records no SHA-256 of it", f.Path)
 	}
-	e, err := t.find(ctx, dataName+"/"+f.Path)
+	var from colorfast.Content
+	var err error
+	if r.m == nil {
+		from, err = r.object(ctx, f)
+	} else {
+		from, err = r.paged(ctx, f, older)
+	}
 	if err != nil {
 		return nil, fail(err, colorfast.Corrupt, "read file %q", f.Path)
 	}
-	if e.Type != snapshot.EntryTypeFile {
-		return nil, colorfast.Errorf(colorfast.Corrupt, "read file %q: it was not stored as a regular file", f.Path)
-	}
-	r, err := t.rep.OpenObject(ctx, e.ObjectID)
-	if err != nil {
-		return nil, fail(err, colorfast.Corrupt, "read file %q", f.Path)
-	}
-	return &reader{ctx: ctx, r: r, file: f, hash: sha256.New()}, nil
+	return &reader{ctx: ctx, from: from, file: f, hash: sha256.New()}, nil
 }
 
-// reader reads one stored file.
+// object opens a file of format 1.
+func (r *reading) object(ctx context.Context, f *colorfast.File) (colorfast.Content, error) {
+	e, err := r.tree.find(ctx, dataName+"/"+f.Path)
+	if err != nil {
+		return nil, err
+	}
+	if e.Type != snapshot.EntryTypeFile {
+		return nil, errors.New("it was not stored as a regular file")
+	}
+	o, err := r.tree.rep.OpenObject(ctx, e.ObjectID)
+	if err != nil {
+		return nil, err
+	}
+	return &moved{ReadCloser: o}, nil
+}
+
+// moved counts what is read.
+type moved struct {
+	io.ReadCloser
+	n int64
+}
+
+// Read implements io.Reader.
+func (m *moved) Read(p []byte) (int, error) {
+	n, err := m.ReadCloser.Read(p)
+	m.n += int64(max(n, 0))
+	return n, err
+}
+
+// Moved implements colorfast.Content.
+func (m *moved) Moved() int64 { return m.n }
+
+// reader reads one stored file and checks it.
 type reader struct {
-	ctx  context.Context // Kopia reads under the context that the object was opened with
-	r    object.Reader
+	ctx  context.Context
+	from colorfast.Content
 	file *colorfast.File
 	hash hash.Hash
 	n    int64
@@ -86,7 +169,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	n, err := r.r.Read(p)
+	n, err := r.from.Read(p)
 	if n < 0 || n > len(p) {
 		n, err = 0, fmt.Errorf("read gave %d bytes of %d", n, len(p))
 	}
@@ -116,7 +199,7 @@ func (r *reader) whole() error {
 }
 
 // Moved implements colorfast.Content.
-func (r *reader) Moved() int64 { return r.n }
+func (r *reader) Moved() int64 { return r.from.Moved() }
 
 // Close implements io.Closer.
-func (r *reader) Close() error { return r.r.Close() }
+func (r *reader) Close() error { return r.from.Close() }

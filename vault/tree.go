@@ -4,14 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
+	"io"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"colorfast"
+	"colorfast/pages"
 
 	kopiafs "github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
@@ -23,161 +24,125 @@ import (
 
 // Names and marks in the stored form of a backup: docs/formats.
 const (
-	dataName     = "data"
+	dataName     = "data" // format 1: the files themselves lie below it
 	manifestName = "manifest.json"
+	mapName      = "map"
+	pagesName    = "pages"
 
 	dirStream  = "kopia:directory" // directoryStreamType in snapshot/snapshotfs
 	dirPrefix  = "k"               // objectIDPrefixDirectory in snapshot/snapshotfs
 	jsonPrefix = "j"               // keeps manifest.json beside the directories, not among the data
 
-	dataCompression = compression.Name("zstd-fastest")
 	metaCompression = compression.Name("zstd-fastest")
 )
 
-// node is a file of a backup in its directory.
-type node struct {
-	file  *colorfast.File // nil for a directory that is not listed
-	kids  map[string]*node
-	entry *snapshot.DirEntry // once stored
+// entries are the stored directories and files of a backup, beside the objects of
+// its pages.
+type entries struct {
+	top    *snapshot.DirEntry // the root
+	mapped *snapshot.DirEntry // map
+	sealed *snapshot.DirEntry // manifest.json
+	kept   *snapshot.DirEntry // pages, a directory with one entry for each object
 }
 
-// newTree checks a list of files, as it came from a caller or from a vault that
-// somebody hostile has the key of, and returns them as a tree. A path that
-// leaves the tree, is listed twice or lies below a file is an error.
-func newTree(files []colorfast.File) (*node, error) {
-	root := &node{kids: map[string]*node{}}
-	for i := range files {
-		f := &files[i]
-		if !fs.ValidPath(f.Path) || strings.ContainsRune(f.Path, 0) {
-			return nil, fmt.Errorf("file %q: not a path inside the source", f.Path)
-		}
-		if f.Size < 0 || f.Type != colorfast.Regular && f.Size != 0 {
-			return nil, fmt.Errorf("file %q: size %d cannot be", f.Path, f.Size)
-		}
-		if f.Type != colorfast.Regular && f.Type != colorfast.Directory && f.Type != colorfast.Symlink {
-			return nil, fmt.Errorf("file %q: type %q is not known", f.Path, f.Type)
-		}
-		n := root
-		if f.Path != "." {
-			n = n.at(strings.Split(f.Path, "/"))
-		}
-		if n.file != nil {
-			return nil, fmt.Errorf("file %q: listed twice", f.Path)
-		}
-		n.file = f
+// storeTree stores the map, manifest.json and the directories. They name
+// everything that the backup needs, so that Kopia's collector of garbage keeps it.
+// Entries carry no times, so that what is the same in two backups is stored once.
+func (s *session) storeTree(ctx context.Context) error {
+	id, size, err := storeObject(ctx, s.w, mapName, s.pages.Encode)
+	if err != nil {
+		return err
 	}
-	return root, root.check(".")
-}
-
-func (n *node) at(names []string) *node {
-	for _, name := range names {
-		kid := n.kids[name]
-		if kid == nil {
-			kid = &node{kids: map[string]*node{}}
-			n.kids[name] = kid
-		}
-		n = kid
+	s.tree.mapped = fileEntry(mapName, id, size)
+	id, size, err = storeObject(ctx, s.w, manifestName, func(w io.Writer) error { return json.NewEncoder(w).Encode(s.m) })
+	if err != nil {
+		return err
 	}
-	return n
-}
-
-func (n *node) check(p string) error {
-	if n.file != nil && n.file.Type != colorfast.Directory && (len(n.kids) > 0 || p == ".") {
-		return fmt.Errorf("file %q: not a directory", p)
-	}
-	for name, kid := range n.kids {
-		if err := kid.check(path.Join(p, name)); err != nil {
+	s.tree.sealed = fileEntry(manifestName, id, size)
+	kept := make([]*snapshot.DirEntry, len(s.pages.Objects))
+	for i, o := range s.pages.Objects {
+		if id, err = object.ParseID(o.ID); err != nil {
 			return err
 		}
+		kept[i] = fileEntry(strconv.Itoa(i), id, o.Length+o.Parts*tableEntry)
+	}
+	if s.tree.kept, err = storeDir(ctx, s.w, pagesName, kept); err != nil {
+		return err
+	}
+	s.tree.top, err = storeDir(ctx, s.w, "", []*snapshot.DirEntry{s.tree.mapped, s.tree.sealed, s.tree.kept})
+	return err
+}
+
+// objects calls fn with everything that the backup consists of.
+func (s *session) objects(fn func(object.ID)) error {
+	for _, e := range []*snapshot.DirEntry{s.tree.top, s.tree.mapped, s.tree.sealed, s.tree.kept} {
+		fn(e.ObjectID)
+	}
+	for _, o := range s.pages.Objects {
+		id, err := object.ParseID(o.ID)
+		if err != nil {
+			return err
+		}
+		fn(id)
 	}
 	return nil
 }
 
-// newEntry describes f as Kopia does, for stock tools; manifest.json is what we
-// read ourselves.
-func newEntry(name string, f *colorfast.File, id object.ID) *snapshot.DirEntry {
-	e := &snapshot.DirEntry{Name: name, ObjectID: id, Type: snapshot.EntryTypeDirectory, Permissions: 0o700}
-	if f == nil {
-		return e
-	}
-	switch f.Type {
-	case colorfast.Regular:
-		e.Type = snapshot.EntryTypeFile
-	case colorfast.Symlink:
-		e.Type = snapshot.EntryTypeSymlink
-	}
-	e.Permissions = snapshot.Permissions(f.Mode & 0o777)
-	e.FileSize = f.Size
-	e.ModTime = stamp(f.ModTime)
-	e.UserID, e.GroupID = uint32(max(f.UID, 0)), uint32(max(f.GID, 0))
-	return e
-}
-
-func stamp(t time.Time) kopiafs.UTCTimestamp {
-	if t.IsZero() {
-		return 0
-	}
-	return kopiafs.UTCTimestamp(t.UnixNano())
-}
-
-// storeDirs stores the directories of a tree whose files are stored.
-func (n *node) storeDirs(ctx context.Context, w repo.RepositoryWriter, name string) error {
-	if n.entry != nil {
-		return nil
-	}
-	var entries []*snapshot.DirEntry
-	for kidName, kid := range n.kids {
-		if err := kid.storeDirs(ctx, w, kidName); err != nil {
-			return err
-		}
-		entries = append(entries, kid.entry)
-	}
-	e, err := storeDir(ctx, w, name, n.file, entries)
-	n.entry = e
-	return err
+func fileEntry(name string, id object.ID, size int64) *snapshot.DirEntry {
+	return &snapshot.DirEntry{Name: name, ObjectID: id, Type: snapshot.EntryTypeFile, Permissions: 0o600, FileSize: size}
 }
 
 // storeDir stores one directory.
-func storeDir(ctx context.Context, w repo.RepositoryWriter, name string, f *colorfast.File, entries []*snapshot.DirEntry) (*snapshot.DirEntry, error) {
-	slices.SortFunc(entries, func(a, b *snapshot.DirEntry) int { return strings.Compare(a.Name, b.Name) })
+func storeDir(ctx context.Context, w repo.RepositoryWriter, name string, list []*snapshot.DirEntry) (*snapshot.DirEntry, error) {
+	slices.SortFunc(list, func(a, b *snapshot.DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	sum := &kopiafs.DirectorySummary{TotalDirCount: 1}
-	for _, e := range entries {
-		sum.MaxModTime = max(sum.MaxModTime, e.ModTime)
-		switch {
-		case e.DirSummary != nil:
+	for _, e := range list {
+		if e.DirSummary != nil {
 			sum.TotalDirCount += e.DirSummary.TotalDirCount
 			sum.TotalFileCount += e.DirSummary.TotalFileCount
 			sum.TotalFileSize += e.DirSummary.TotalFileSize
-			sum.TotalSymlinkCount += e.DirSummary.TotalSymlinkCount
-			sum.MaxModTime = max(sum.MaxModTime, e.DirSummary.MaxModTime)
-		case e.Type == snapshot.EntryTypeSymlink:
-			sum.TotalSymlinkCount++
-		default:
-			sum.TotalFileCount++
-			sum.TotalFileSize += e.FileSize
+			continue
 		}
+		sum.TotalFileCount++
+		sum.TotalFileSize += e.FileSize
 	}
-	id, _, err := storeJSON(ctx, w, dirPrefix, name, &snapshot.DirManifest{StreamType: dirStream, Entries: entries, Summary: sum})
+	d := &snapshot.DirManifest{StreamType: dirStream, Entries: list, Summary: sum}
+	id, _, err := store(ctx, w, dirPrefix, name, func(w io.Writer) error { return json.NewEncoder(w).Encode(d) })
 	if err != nil {
 		return nil, err
 	}
-	e := newEntry(name, f, id)
-	e.DirSummary = sum
-	return e, nil
+	return &snapshot.DirEntry{Name: name, ObjectID: id, Type: snapshot.EntryTypeDirectory, Permissions: 0o700, DirSummary: sum}, nil
 }
 
-// storeJSON stores v as one object and returns its length too.
-func storeJSON(ctx context.Context, w repo.RepositoryWriter, prefix, name string, v any) (object.ID, int64, error) {
+// storeObject stores what fill writes, and returns its length too.
+func storeObject(ctx context.Context, w repo.RepositoryWriter, name string, fill func(io.Writer) error) (object.ID, int64, error) {
+	return store(ctx, w, jsonPrefix, name, fill)
+}
+
+func store(ctx context.Context, w repo.RepositoryWriter, prefix, name string, fill func(io.Writer) error) (object.ID, int64, error) {
 	ow := w.NewObjectWriter(ctx, object.WriterOptions{
 		Description: name, Prefix: content.IDPrefix(prefix), Compressor: metaCompression, MetadataCompressor: metaCompression,
 	})
 	defer func() { _ = ow.Close() }()
 	n := &counter{w: ow}
-	if err := json.NewEncoder(n).Encode(v); err != nil {
+	if err := fill(n); err != nil {
 		return object.EmptyID, 0, err
 	}
 	id, err := ow.Result()
 	return id, n.n, err
+}
+
+// counter counts what is written to w.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+// Write implements io.Writer.
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // tree finds the objects of one stored backup. It reads a directory when it is
@@ -196,15 +161,15 @@ func newStoredTree(rep repo.Repository, id colorfast.BackupID, root object.ID) *
 }
 
 // find returns the entry of a path from the root of the stored tree, such as
-// "data/chroma.sqlite3".
+// "manifest.json".
 func (t *tree) find(ctx context.Context, p string) (*snapshot.DirEntry, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	entries, err := t.dir(ctx, path.Dir(p))
+	list, err := t.dir(ctx, path.Dir(p))
 	if err != nil {
 		return nil, err
 	}
-	e := entries[path.Base(p)]
+	e := list[path.Base(p)]
 	if e == nil {
 		return nil, fmt.Errorf("%q: %w", p, object.ErrObjectNotFound)
 	}
@@ -245,4 +210,18 @@ func (t *tree) dir(ctx context.Context, p string) (map[string]*snapshot.DirEntry
 	}
 	t.dirs[p] = d
 	return d, nil
+}
+
+// pages reads the map of a backup.
+func (t *tree) pages(ctx context.Context, files []colorfast.File) (*pages.Map, error) {
+	e, err := t.find(ctx, mapName)
+	if err != nil {
+		return nil, err
+	}
+	r, err := t.rep.OpenObject(ctx, e.ObjectID)
+	if err != nil {
+		return nil, fmt.Errorf("read map: %w", err)
+	}
+	defer func() { _ = r.Close() }()
+	return pages.Decode(r, cutsOf(files))
 }

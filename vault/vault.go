@@ -66,8 +66,10 @@ type Vault struct {
 	opts Options
 	conn *connection
 
+	pageKey, sumKey []byte // of the sums of parts, and of lists of them
+
 	mu   sync.Mutex
-	tree *tree // of the backup that was read last
+	last *reading // of the backup that was read last
 }
 
 var _ colorfast.Vault = (*Vault)(nil)
@@ -83,7 +85,15 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Vault{opts: o, conn: conn}, nil
+	v := &Vault{opts: o, conn: conn}
+	var kerr error
+	if v.pageKey, err = conn.DeriveKey("colorfast pages", 32); err == nil {
+		v.sumKey, kerr = conn.DeriveKey("colorfast sums", 32)
+	}
+	if err := errors.Join(err, kerr); err != nil {
+		return nil, errors.Join(fail(err, colorfast.Internal, "open vault %q", o.URL), conn.close(ctx))
+	}
+	return v, nil
 }
 
 // Close implements colorfast.Vault. Nothing may be under way.
