@@ -87,7 +87,7 @@ func TestPutWithALyingStorage(t *testing.T) {
 		return l
 	}})
 	l.arm(always, always, false)
-	m, files := contract.Sample(1)
+	m, files := contract.Next(first, firstFiles, 1)
 	if err := v.Put(t.Context(), m, files, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestPutWithALyingStorage(t *testing.T) {
 	for _, to := range []int{0, always} { // one lie, or lies from then on
 		for _, kept := range []bool{false, true} {
 			for n := 1; n <= writes; n++ {
-				m, files := contract.Sample(seed)
+				m, files := contract.Next(first, firstFiles, seed)
 				l.arm(n, max(n, to), kept)
 				err := v.Put(t.Context(), m, files, nil)
 				l.arm(always, always, false)
@@ -118,7 +118,7 @@ func TestPutWithALyingStorage(t *testing.T) {
 		}
 	}
 	t.Logf("%d writes in a put; %v", writes, outcome)
-	m, files = contract.Sample(seed)
+	m, files = contract.Next(first, firstFiles, seed)
 	if err := v.Put(t.Context(), m, files, nil); err != nil {
 		t.Fatal("next put:", err)
 	}
@@ -128,7 +128,10 @@ func TestPutWithALyingStorage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, files := contract.Sample(seed)
+		_, files := contract.Next(first, firstFiles, seed)
+		if id == first.ID {
+			files = firstFiles
+		}
 		r, err := earlier.Open(t.Context(), m, "seg/data_level0.bin", nil)
 		if err != nil {
 			t.Fatal(err)
