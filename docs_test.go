@@ -322,7 +322,11 @@ func jsonFields(typ reflect.Type, into map[string]bool) {
 	case reflect.Struct:
 		for i := range typ.NumField() {
 			f := typ.Field(i)
-			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "-" {
+				continue // not stored
+			}
+			if name != "" {
 				into[name] = true
 			} else if !f.Anonymous {
 				continue

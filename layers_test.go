@@ -50,8 +50,13 @@ var layers = []layer{
 		why: "a proof must not depend on what made the copy",
 	},
 	{
+		name: "diff", packages: []string{"diff"},
+		ours: []string{".", "chroma/..."}, foreign: []string{"golang.org/x/sync"},
+		why: "it reads copies as verify does, and is handed the vault and the records; so that a backup may fill an index on its way, it knows nothing of making one",
+	},
+	{
 		name: "backup", packages: []string{"backup"},
-		ours: []string{".", "capture", "verify", "internal/openfiles"}, foreign: []string{"golang.org/x/sys"},
+		ours: []string{".", "capture", "diff", "verify", "internal/durable", "internal/openfiles"}, foreign: []string{"golang.org/x/sys"},
 		why: "the pipeline knows the port Vault, never a storage",
 	},
 	{
@@ -61,10 +66,15 @@ var layers = []layer{
 		why:     "a restore brings back bytes and is handed its proof; it must work for what no reader understands",
 	},
 	{
+		name: "pages", packages: []string{"pages"},
+		ours: []string{"."},
+		why:  "cutting and comparing is thought alone: it can be tried on any bytes",
+	},
+	{
 		name: "vault", packages: []string{"vault"},
-		ours:    []string{".", "internal/durable"},
+		ours:    []string{".", "pages", "internal/durable"},
 		foreign: []string{"github.com/kopia/kopia", "go.uber.org/zap", "golang.org/x/sys", "golang.org/x/sync"},
-		why:     "an adapter sees the words only, so that another one can take its place",
+		why:     "an adapter sees the words and how pages are cut, so that another one can take its place",
 	},
 	{
 		name: "durable", packages: []string{"internal/durable"},
@@ -77,7 +87,7 @@ var layers = []layer{
 	},
 	{
 		name: "door", packages: []string{"cmd/colorfast"},
-		ours:    []string{".", "backup", "capture", "restore", "verify", "vault", "internal/durable"},
+		ours:    []string{".", "backup", "capture", "diff", "restore", "verify", "vault", "internal/durable"},
 		foreign: []string{"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "github.com/dustin/go-humanize", "golang.org/x/term"},
 		why:     "the door translates: it calls verbs and never reads Chroma's files itself",
 	},
@@ -87,6 +97,12 @@ var layers = []layer{
 		ours:     []string{".", "chroma/...", "capture", "verify", "backup", "restore", "vault", "internal/..."},
 		foreign:  []string{"golang.org/x/sys", "golang.org/x/sync", "zombiezen.com/go/sqlite"},
 		why:      "a program for tests wires things as the door does, and does nothing that a user could not",
+	},
+	{
+		name: "second reader", testOnly: true,
+		packages: []string{"internal/reader"},
+		foreign:  []string{"golang.org/x/crypto", "github.com/klauspost/compress"},
+		why:      "it proves that the documents suffice: it sees neither our code nor Kopia",
 	},
 	{
 		name: "for tests", testOnly: true,
@@ -108,6 +124,8 @@ type owner struct {
 var owners = []owner{
 	{"github.com/kopia/kopia", []string{"vault"}, false, "whoever else imports it makes it harder to replace"},
 	{"go.uber.org/zap", []string{"vault"}, false, "it is Kopia's logger, not ours: we log with log/slog"},
+	{"golang.org/x/crypto", []string{"internal/reader"}, false, "what is encrypted is Kopia's business; only who reads without it needs to"},
+	{"github.com/klauspost/compress", []string{"internal/reader"}, false, "the same"},
 	{"github.com/spf13", []string{"cmd/colorfast"}, false, "flags are the door's business"},
 	{"github.com/schollz/progressbar/v3", []string{"cmd/colorfast"}, false, "verbs tell colorfast.Progress; showing it is the door's business"},
 	{"github.com/dustin/go-humanize", []string{"cmd/colorfast"}, false, "verbs count in bytes and seconds; wording them is the door's business"},

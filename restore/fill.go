@@ -92,7 +92,7 @@ func (j *job) fillFiles(ctx context.Context, p colorfast.Progress) error {
 	if err == nil {
 		err = ctx.Err()
 	}
-	j.rep.BytesReused = reused.Load()
+	j.rep.BytesReused, j.rep.BytesMoved = reused.Load(), j.moved.Load()
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("restore to %q: %w", j.to.path, err)
 	}
@@ -170,7 +170,7 @@ func (j *job) reuse(ctx context.Context, f *colorfast.File) (bool, error) {
 
 // writeFile writes one file and proves its hash.
 func (j *job) writeFile(ctx context.Context, f *colorfast.File, p colorfast.Progress) (err error) {
-	in, err := j.Vault.Open(ctx, j.Manifest, f.Path, nil)
+	in, err := j.open(ctx, f)
 	if err != nil {
 		return fmt.Errorf("restore %q: %w", f.Path, err)
 	}
@@ -185,6 +185,8 @@ func (j *job) writeFile(ctx context.Context, f *colorfast.File, p colorfast.Prog
 		err = colorfast.Errorf(colorfast.Corrupt, "its content has not the hash recorded in the backup").
 			WithHint("run \"colorfast verify %s\", and restore another backup", j.Manifest.ID.Short())
 	}
+	err = in.blame(err)
+	j.moved.Add(in.Moved())
 	if err == nil {
 		err = j.sealFile(out, f)
 	}

@@ -107,7 +107,8 @@ func (j *job) checkSpace(ctx context.Context) error {
 	return nil
 }
 
-// allocation reads the whole backup to see how much of it is not zeros.
+// allocation reads the whole backup to see how much of it is not zeros. What
+// moves for that is not reported.
 func (j *job) allocation(ctx context.Context) (int64, error) {
 	var total int64
 	for i := range j.tree.files {
@@ -116,12 +117,12 @@ func (j *job) allocation(ctx context.Context) (int64, error) {
 			total += f.Size
 			continue
 		}
-		in, err := j.Vault.Open(ctx, j.Manifest, f.Path, nil)
+		in, err := j.open(ctx, f)
 		if err != nil {
 			return 0, fmt.Errorf("measure %q: %w", f.Path, err)
 		}
 		c := &copier{size: f.Size}
-		if err := errors.Join(c.copy(ctx, in), in.Close()); err != nil {
+		if err := errors.Join(in.blame(c.copy(ctx, in)), in.Close()); err != nil {
 			return 0, fmt.Errorf("measure %q: %w", f.Path, err)
 		}
 		total += c.allocated

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -270,6 +271,8 @@ func (c *counter) Advance(n int64)             { c.done.Add(n) }
 // left.
 func leaks(t *testing.T) {
 	t.Helper()
+	percent := debug.SetGCPercent(-1) // the collector closes what is forgotten
+	t.Cleanup(func() { debug.SetGCPercent(percent) })
 	fds := func() int { n, _ := readNames("/proc/self/fd"); return len(n) }
 	before, routines := fds(), runtime.NumGoroutine()
 	t.Cleanup(func() {

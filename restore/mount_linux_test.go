@@ -2,6 +2,8 @@ package restore
 
 import (
 	"os"
+	"runtime"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -27,3 +29,23 @@ func mount(t *testing.T, dir, what, options string) {
 		}
 	})
 }
+
+// asNobody does something with the rights of a user who owns nothing.
+func asNobody(t *testing.T, do func()) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and the thread ends with the goroutine
+		err := syscall.Setfsuid(65534)
+		if err == nil {
+			do()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Skipf("nobody cannot be had here: %v", err)
+	}
+}
+
+// ctime returns when an inode changed.
+func ctime(st *syscall.Stat_t) syscall.Timespec { return st.Ctim }

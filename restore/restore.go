@@ -48,6 +48,13 @@ type Restore struct {
 	AssumeStopped bool
 	// AllowDamaged restores a backup with fatal findings too.
 	AllowDamaged bool
+	// Basis is a directory with an older copy of the source; "" takes what the
+	// target holds. A file's bytes that are the same in the file of that path
+	// there are taken from it, and only the others moved out of the vault. It is
+	// read and never written, may hold anything, and must not change meanwhile.
+	Basis string
+	// NoBasis moves every byte out of the vault.
+	NoBasis bool
 	// DryRun makes all checks and reports the plan, and writes nothing.
 	DryRun bool
 	// Parallel is how many files are written at the same time; 0 means 4.
@@ -74,10 +81,12 @@ type Report struct {
 	Backup      colorfast.BackupID  `json:"backup"`
 	Target      string              `json:"target"`               // absolute, symbolic links resolved
 	KeptAside   string              `json:"kept_aside,omitempty"` // where the old directory is now; "" if there was none
+	Basis       string              `json:"basis,omitempty"`      // where older copies were looked for, absolute, symbolic links resolved; "" if nowhere
 	DryRun      bool                `json:"dry_run"`
 	Files       int                 `json:"files"`            // regular files
 	Bytes       int64               `json:"restored_bytes"`   // sum of their sizes
-	BytesReused int64               `json:"reused_bytes"`     // of these, found complete from an interrupted restore
+	BytesReused int64               `json:"reused_bytes"`     // of these, in files found complete from an interrupted restore
+	BytesMoved  int64               `json:"moved_bytes"`      // of these, out of the vault; the rest was reused, is the same in Basis, or is zeros that nobody stored; 0 in a dry run
 	Seconds     float64             `json:"duration_seconds"` // from start to end
 	Verified    colorfast.Outcome   `json:"verified"`         // what Verify found; unknown without it
 	Findings    []colorfast.Finding `json:"findings"`         // of the backup, then of Verify; never nil
@@ -91,11 +100,13 @@ type job struct {
 	tree  *tree
 	to    *place
 	stage *stage
+	basis *basis // nil for none
 	rep   *Report
 	seen  openfiles.Report
 	blind error // why seen is empty
 
-	foreign atomic.Bool // some owner could not be restored
+	foreign atomic.Bool  // some owner could not be restored
+	moved   atomic.Int64 // Report.BytesMoved
 }
 
 // Run restores. On return without an error the target holds exactly the files
@@ -105,8 +116,9 @@ type job struct {
 // Verify found something.
 //
 // Errors: Usage for a target that will not do or lacks space, NotFound when
-// its parent is missing, Locked while somebody has the target open, Corrupt for
-// a damaged backup, Denied, and what the vault gives.
+// its parent or the basis is missing, Locked while somebody has the target open,
+// Corrupt for a damaged backup and for a basis that changes meanwhile, Denied,
+// and what the vault gives.
 func (r *Restore) Run(ctx context.Context) (*Report, error) {
 	start := time.Now()
 	j, err := r.plan()
@@ -122,7 +134,9 @@ func (r *Restore) Run(ctx context.Context) (*Report, error) {
 	if finished || j.DryRun {
 		return j.rep, nil
 	}
-	if err := j.fill(ctx); err != nil {
+	err = j.fill(ctx)
+	j.closeBasis()
+	if err != nil {
 		return nil, j.abandon(ctx, err)
 	}
 	if err := j.prove(ctx); err != nil {
@@ -170,7 +184,10 @@ func (r *Restore) plan() (*job, error) {
 	if j.to.link != "" {
 		j.note("%q is a symbolic link; what it leads to is restored", j.to.link)
 	}
-	return j, j.checkDamage()
+	if err := j.checkDamage(); err != nil {
+		return nil, err
+	}
+	return j, j.nameBasis()
 }
 
 // checkDamage refuses a damaged backup unless that is what the user wants.
@@ -235,6 +252,7 @@ func (j *job) prepare(ctx context.Context) (finished bool, err error) {
 	if j.to.state == full {
 		j.rep.KeptAside = j.to.aside(j.now())
 	}
+	j.findBasis()
 	if err := j.checkSpace(ctx); err != nil {
 		return false, err
 	}
@@ -283,6 +301,7 @@ func (j *job) abandon(ctx context.Context, err error) error {
 
 // close gives back what the job holds and changes nothing on disk.
 func (j *job) close() {
+	j.closeBasis()
 	if j.stage != nil {
 		j.stage.close()
 	}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"os"
@@ -19,6 +20,7 @@ type collection struct {
 	dir, scratch string
 	c            *sysdb.Collection
 	progress     colorfast.Progress
+	each         func(*colorfast.Collection, *records.Record, [sha256.Size]byte) error // nil for none
 
 	result   colorfast.Collection
 	findings []colorfast.Finding
@@ -46,9 +48,19 @@ func (c *collection) add(code colorfast.Code, n int64, detail string, args ...an
 // look reads every record, and then the structure of the segment.
 func (c *collection) look(ctx context.Context, db *sysdb.DB) error {
 	defer c.progress.Advance(c.size())
+	c.result = colorfast.Collection{
+		ID: c.c.ID, Name: c.c.Name, Tenant: c.c.Tenant, Database: c.c.Database,
+		Dimension: c.c.Dimension, Space: c.c.Config.Space, VectorSegment: c.c.VectorSegment,
+	}
 	var digest colorfast.Digest
 	stats, err := records.Read(ctx, db, c.c, c.dir, c.scratch, func(r *records.Record) error {
-		digest.Add(r.Hash())
+		hash := r.Hash()
+		digest.Add(hash)
+		if c.each != nil {
+			if err := c.each(&c.result, r, hash); err != nil {
+				return err
+			}
+		}
 		return ctx.Err()
 	})
 	if corrupt(err) {
@@ -59,12 +71,8 @@ func (c *collection) look(ctx context.Context, db *sysdb.DB) error {
 	if stats == nil {
 		stats = &records.Stats{}
 	}
-	c.result = colorfast.Collection{
-		ID: c.c.ID, Name: c.c.Name, Tenant: c.c.Tenant, Database: c.c.Database,
-		Dimension: c.c.Dimension, Space: c.c.Config.Space,
-		Records: stats.Records, Queued: stats.FromQueue, Digest: digest,
-		VectorSegment: c.c.VectorSegment, MetadataSeq: c.c.MetadataSeq, VectorSeq: stats.VectorSeq, LastQueueSeq: c.c.LastQueueSeq,
-	}
+	c.result.Records, c.result.Queued, c.result.Digest = stats.Records, stats.FromQueue, digest
+	c.result.MetadataSeq, c.result.VectorSeq, c.result.LastQueueSeq = c.c.MetadataSeq, stats.VectorSeq, c.c.LastQueueSeq
 	c.judge(stats)
 	return c.structure(stats)
 }

@@ -72,7 +72,7 @@ func (s *sentinel) judge(what string) {
 		s.found++
 		return
 	}
-	proof, err := verify.Proof(s.scratch, nil, nil)(s.t.Context(), s.dir, s.want)
+	proof, err := (verify.Directory{Scratch: s.scratch}).Proof()(s.t.Context(), s.dir, s.want)
 	switch {
 	case err != nil:
 		s.t.Errorf("%s: could not prove: %v", what, err)

@@ -121,7 +121,7 @@ func TestMixturesOfTwoStates(t *testing.T) {
 					}
 				}
 			}
-			if found, err := verify.Proof(scratch, nil, nil)(t.Context(), dir, seal[c.base]); err != nil || len(found) == 0 {
+			if found, err := (verify.Directory{Scratch: scratch}).Proof()(t.Context(), dir, seal[c.base]); err != nil || len(found) == 0 {
 				t.Errorf("the proof against the manifest found nothing, %v", err)
 			}
 		})

@@ -193,7 +193,7 @@ func TestPlantedDamageIsFound(t *testing.T) {
 				d.do(x)
 				d.check(t, x, look(t, x.dir, scratch))
 				// What a backup says it holds is not what is there any more.
-				if found, err := verify.Proof(scratch, nil, nil)(t.Context(), x.dir, m); err != nil || len(found) == 0 {
+				if found, err := (verify.Directory{Scratch: scratch}).Proof()(t.Context(), x.dir, m); err != nil || len(found) == 0 {
 					t.Errorf("the proof against the manifest found %s, %v", brief(found), err)
 				}
 			})

@@ -2,19 +2,18 @@ package verify
 
 import (
 	"context"
-	"log/slog"
 
 	"colorfast"
 )
 
 // Proof returns a function that proves a directory to be what a manifest says
 // of it, record by record: every collection is there with its count and digest.
-// It returns what is wrong beyond the findings that the manifest lists itself.
-// scratch is an existing folder for temporary files.
-func Proof(scratch string, p colorfast.Progress, log *slog.Logger) func(ctx context.Context, dir string, want *colorfast.Manifest) ([]colorfast.Finding, error) {
+// It returns what is wrong beyond the findings that the manifest lists itself,
+// and looks as d would, but at the directory that it is given.
+func (d Directory) Proof() func(ctx context.Context, dir string, want *colorfast.Manifest) ([]colorfast.Finding, error) {
 	return func(ctx context.Context, dir string, want *colorfast.Manifest) ([]colorfast.Finding, error) {
-		v := Directory{Dir: dir, Scratch: scratch, Progress: p, Log: log}
-		r, err := v.Run(ctx)
+		d.Dir = dir
+		r, err := d.Run(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ package verify
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,6 +24,7 @@ import (
 
 	"colorfast"
 	"colorfast/chroma"
+	"colorfast/chroma/records"
 	"colorfast/chroma/sysdb"
 )
 
@@ -30,8 +32,16 @@ import (
 type Directory struct {
 	Dir      string             // the copy
 	Scratch  string             // existing folder for temporary files, gone on return
+	FullText bool               // also look into the full-text index, which takes longer than all the rest; it can be made again from the documents
 	Progress colorfast.Progress // nil shows nothing
 	Log      *slog.Logger       // nil is silent
+
+	// Each is handed every record that is read, with its hash, so that nobody needs
+	// to read them a second time; nil means nobody wants to. It is called from
+	// several goroutines, each of which is at one collection at a time; of c only
+	// what names it and its dimension, space and segment are set. The record is valid
+	// only during the call. An error ends Run and is returned wrapped.
+	Each func(c *colorfast.Collection, r *records.Record, hash [sha256.Size]byte) error
 }
 
 // Report is what was seen.
@@ -139,6 +149,15 @@ func (d *Directory) sysdb(ctx context.Context, db *sysdb.DB, r *Report) error {
 	if missing > 0 {
 		r.add(colorfast.SysdbStaleFTS, chroma.SQLiteFile, 0, "%d documents are not in the full-text index", missing)
 	}
+	if !d.FullText {
+		return nil
+	}
+	if lines, err = db.FullTextCheck(ctx); err != nil {
+		return err
+	}
+	if len(lines) > 0 {
+		r.add(colorfast.SysdbStaleFTS, chroma.SQLiteFile, 0, "%s (%d lines)", lines[0], len(lines))
+	}
 	return nil
 }
 
@@ -181,7 +200,7 @@ func (d *Directory) collections(ctx context.Context, db *sysdb.DB, r *Report) er
 	results := make([]*collection, len(list))
 	var total int64
 	for i, c := range list {
-		results[i] = &collection{dir: d.Dir, scratch: d.Scratch, c: c, progress: d.Progress}
+		results[i] = &collection{dir: d.Dir, scratch: d.Scratch, c: c, progress: d.Progress, each: d.Each}
 		total += results[i].size()
 	}
 	d.Progress.Begin("verifying", total)

@@ -2,6 +2,7 @@ package hnsw
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 
 	"colorfast/chroma"
@@ -45,6 +46,18 @@ type Header struct {
 
 // Dimension returns the number of components of a vector.
 func (h *Header) Dimension() int { return int(h.LabelOffset-h.VectorOffset) / 4 }
+
+// ReadHeader reads the header.bin at path, without a look at the files beside
+// it. Errors: those of the operating system, and *chroma.CorruptError for a
+// header that contradicts itself.
+func ReadHeader(path string) (Header, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return Header{}, err
+	}
+	h, err := readHeader(f)
+	return h, errors.Join(err, f.Close())
+}
 
 // readHeader reads header.bin.
 func readHeader(f *file) (Header, error) {

@@ -227,3 +227,27 @@ func TestSparseGiantsCostNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestReadHeaderIsThatOfTheSegment(t *testing.T) {
+	for _, f := range fixtures(t) {
+		s, err := inMemory(f.files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(on(t, f.files), chroma.HeaderFile)
+		h, err := ReadHeader(path)
+		if err != nil || h != s.Header() {
+			t.Errorf("%s: %+v, %v", f.name, h, err)
+		}
+		var bad *chroma.CorruptError
+		if err := os.Truncate(path, 99); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := ReadHeader(path); !errors.As(err, &bad) || h != (Header{}) {
+			t.Errorf("%s cut short: %+v, %v", f.name, h, err)
+		}
+	}
+	if _, err := ReadHeader(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("none: %v", err)
+	}
+}

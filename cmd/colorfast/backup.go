@@ -16,7 +16,7 @@ import (
 
 func (a *app) backupCommand() *cobra.Command {
 	var quiet bool
-	var maxFreeze time.Duration
+	var b backup.Backup
 	c := &cobra.Command{
 		Use:   "backup PATH",
 		Short: "Back up a persist directory, while Chroma serves or not",
@@ -25,13 +25,19 @@ Chroma serves, or when it is stopped.
 
 The copy is proven record by record before it is stored. A damaged source is
 backed up as it is, the backup is marked as damaged, and the exit code is 3.
-Nothing is ever written into PATH.`,
+Nothing is ever written into PATH.
+
+Where the size, times and inode of every file say that nothing has changed since
+the newest backup, made by the same user, nothing is read, nobody waits, and the
+new backup costs next to nothing. With --reread every byte is read and proven
+again, which also finds what a disk has spoiled by itself.`,
 		Example: `  colorfast backup /srv/chroma
   id=$(colorfast backup -q /srv/chroma)`,
 		Args: exactly(1, "one PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withVault(cmd.Context(), func(v *vault.Vault, url string) error {
-				m, err := a.backUp(cmd.Context(), v, url, args[0], maxFreeze)
+				b.Source = args[0]
+				m, err := a.backUpAs(cmd.Context(), v, url, b)
 				if err != nil {
 					return err
 				}
@@ -40,22 +46,30 @@ Nothing is ever written into PATH.`,
 		},
 	}
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the backup's ID only")
-	c.Flags().DurationVar(&maxFreeze, "max-freeze", capture.DefaultMaxFreeze, "longest `time` that one attempt may make writers wait")
+	c.Flags().BoolVar(&b.Reread, "reread", false, "read every byte although nothing seems changed")
+	c.Flags().DurationVar(&b.MaxFreeze, "max-freeze", capture.DefaultMaxFreeze, "longest `time` that one attempt may make writers wait")
 	return c
 }
 
 // backUp makes a backup of path and then lets the vault tidy itself.
 func (a *app) backUp(ctx context.Context, v *vault.Vault, url, path string, maxFreeze time.Duration) (*colorfast.Manifest, error) {
-	if err := keepApart(path, url); err != nil {
+	return a.backUpAs(ctx, v, url, backup.Backup{Source: path, MaxFreeze: maxFreeze})
+}
+
+// backUpAs is backUp for more options; what b lacks is completed.
+func (a *app) backUpAs(ctx context.Context, v *vault.Vault, url string, b backup.Backup) (_ *colorfast.Manifest, err error) {
+	if err := keepApart(b.Source, url); err != nil {
 		return nil, err
 	}
-	staging, err := a.stagingDir()
-	if err != nil {
+	if b.Staging, err = a.stagingDir(); err != nil {
 		return nil, err
+	}
+	if cache, err := a.home("XDG_CACHE_HOME", ".cache"); err == nil { // else it remembers nothing
+		b.Memory, b.VaultKey = filepath.Join(cache, "memory"), vaultKey(url)
 	}
 	p, done := a.progress()
 	defer done()
-	b := backup.Backup{Source: path, Vault: v, Staging: staging, MaxFreeze: maxFreeze, Progress: p, Log: a.log()}
+	b.Vault, b.Progress, b.Log = v, p, a.log()
 	m, err := b.Run(ctx)
 	if err != nil {
 		return nil, err
@@ -121,6 +135,11 @@ func sentence(m *colorfast.Manifest) string {
 		state = "DAMAGED as the source is"
 	}
 	took := m.FinishedAt.Sub(m.StartedAt).Seconds()
+	if m.Consistency.Mode == colorfast.Unchanged {
+		return fmt.Sprintf("backup %s of %s: nothing has changed since backup %s: %s in %s, %s, %s new, %s; nobody waited",
+			m.ID.Short(), m.Source.Path, m.Parent.Short(), counted(m.Records, "record"), counted(int64(m.Collections), "collection"),
+			size(m.OriginalBytes), size(m.StoredBytes), seconds(took))
+	}
 	return fmt.Sprintf("backup %s of %s: %s in %s, %s, %s new, %s, %s; writers waited %s",
 		m.ID.Short(), m.Source.Path, counted(m.Records, "record"), counted(int64(m.Collections), "collection"),
 		size(m.OriginalBytes), size(m.StoredBytes), state, seconds(took), seconds(m.FreezeSeconds))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -16,7 +17,11 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the backups in the vault, newest first",
 		Long: `List the backups in the vault, newest first. Each can be restored without any
-other.`,
+other.
+
+NEW is what a backup added to the vault, in bytes. CHANGES is what it added to the
+records of the backup that it was compared with: +added ~updated -deleted; empty
+for a first one, and ? where it is not known.`,
 		Example: `  colorfast list
   colorfast list --json --source /srv/chroma`,
 		Args: exactly(0, "no argument"),
@@ -49,7 +54,7 @@ func (a *app) showList(list []colorfast.Backup) error {
 		a.next("colorfast backup PATH")
 		return nil
 	}
-	rows := [][]string{{"ID", "SOURCE", "RESTORE POINT", "RECORDS", "SIZE", "NEW", "STATE"}}
+	rows := [][]string{{"ID", "SOURCE", "RESTORE POINT", "RECORDS", "SIZE", "NEW", "CHANGES", "STATE"}}
 	for i := range list {
 		b := &list[i]
 		state := "verified"
@@ -59,9 +64,33 @@ func (a *app) showList(list []colorfast.Backup) error {
 		if b.Findings > 0 {
 			state += fmt.Sprintf(", %s", counted(int64(b.Findings), "finding"))
 		}
-		rows = append(rows, []string{b.ID.Short(), b.Source.String(), when(b.RestorePoint), humanize.Comma(b.Records), size(b.OriginalBytes), size(b.StoredBytes), state})
+		rows = append(rows, []string{b.ID.Short(), b.Source.String(), when(b.RestorePoint), humanize.Comma(b.Records), size(b.OriginalBytes), size(b.StoredBytes), changed(b.Parent, b.Changes), state})
 	}
 	return table(a.stdout, rows)
+}
+
+// changed returns what has changed since a parent as "+12 ~3 -1", without what is
+// 0; "none" if that is all, "?" if it is not known and "" without a parent.
+func changed(parent colorfast.BackupID, c *colorfast.Changes) string {
+	switch {
+	case parent == "":
+		return ""
+	case c == nil:
+		return "?"
+	}
+	var out []string
+	for _, n := range []struct {
+		sign  string
+		count int64
+	}{{"+", c.Added}, {"~", c.Updated}, {"-", c.Deleted}} {
+		if n.count != 0 {
+			out = append(out, n.sign+humanize.Comma(n.count))
+		}
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, " ")
 }
 
 // manifest opens a backup that a user named.

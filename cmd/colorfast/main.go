@@ -48,6 +48,7 @@ func main() {
 		stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv,
 		terminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}
+	a.boundMemory()
 	os.Exit(a.run(os.Args[1:]))
 }
 
@@ -61,6 +62,7 @@ type app struct {
 	staging  string
 	json     bool
 	verbose  int
+	limitFlags
 }
 
 // run executes a command line and returns the exit code.
@@ -128,7 +130,8 @@ that "colorfast init" made.
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.applyLimits() },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	flags := root.PersistentFlags()
@@ -136,9 +139,10 @@ that "colorfast init" made.
 	flags.StringVar(&a.staging, "staging", "", "`folder` for copies on their way (default $COLORFAST_STAGING, else in your cache home)")
 	flags.BoolVar(&a.json, "json", false, "print one JSON document on standard output")
 	flags.CountVarP(&a.verbose, "verbose", "v", "tell more on standard error; twice for all")
+	a.limitFlags.register(root)
 	for _, c := range []*cobra.Command{
 		a.protectCommand(), a.initCommand(), a.backupCommand(), a.listCommand(), a.showCommand(),
-		a.verifyCommand(), a.restoreCommand(), a.versionCommand(),
+		a.diffCommand(), a.verifyCommand(), a.restoreCommand(), a.versionCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
 		root.AddCommand(c)

@@ -13,8 +13,8 @@ import (
 )
 
 type restoreFlags struct {
-	source, to, level                            string
-	replace, assumeStopped, allowDamaged, dryRun bool
+	source, to, level, basis                              string
+	replace, assumeStopped, allowDamaged, dryRun, noBasis bool
 }
 
 func (a *app) restoreCommand() *cobra.Command {
@@ -27,7 +27,11 @@ its name: DIR holds all of it or nothing.
 
 With --replace DIR may hold data: Chroma must be stopped, and what DIR held is
 kept aside under a name that is printed. An interrupted restore leaves DIR as it
-was; the same command goes on where a killed one ended.`,
+was; the same command goes on where a killed one ended.
+
+What is the same in an older copy is taken from there, so that only the rest
+moves out of the vault. The older copy is what DIR holds, or what --basis names;
+it is read and never changed, and what is made with it is proven as without it.`,
 		Example: `  colorfast restore latest --to /srv/chroma-restored
   colorfast restore k7f3 --to /srv/chroma --replace`,
 		Args: exactly(1, "one ID, or latest"),
@@ -47,6 +51,8 @@ was; the same command goes on where a killed one ended.`,
 	c.Flags().StringVar(&f.to, "to", "", "`DIR` to make, or with --replace to replace")
 	c.Flags().StringVar(&f.source, "source", "", "with latest: of this `PATH` or HOST:PATH")
 	c.Flags().StringVar(&f.level, "level", string(colorfast.Records), "proof before DIR gets its name: records, or bytes to be quicker")
+	c.Flags().StringVar(&f.basis, "basis", "", "take what is the same from this `folder` with an older copy, not from DIR")
+	c.Flags().BoolVar(&f.noBasis, "no-basis", false, "move every byte out of the vault, whatever DIR holds")
 	c.Flags().BoolVar(&f.replace, "replace", false, "DIR may hold data, which is kept aside")
 	c.Flags().BoolVar(&f.assumeStopped, "assume-stopped", false, "Chroma is known to be stopped, where that cannot be looked up")
 	c.Flags().BoolVar(&f.allowDamaged, "allow-damaged", false, "restore a backup of a damaged source too")
@@ -59,6 +65,7 @@ func (a *app) restore(ctx context.Context, v *vault.Vault, url string, m *colorf
 	defer done()
 	r := restore.Restore{
 		Vault: v, VaultDir: vaultDir(url), Manifest: m, Target: f.to,
+		Basis: f.basis, NoBasis: f.noBasis,
 		Replace: f.replace, AssumeStopped: f.assumeStopped, AllowDamaged: f.allowDamaged, DryRun: f.dryRun,
 		Progress: p, Log: a.log(),
 	}
@@ -71,7 +78,7 @@ func (a *app) restore(ctx context.Context, v *vault.Vault, url string, m *colorf
 				return err
 			}
 			defer remove()
-			r.Verify = verify.Proof(dir, p, a.log())
+			r.Verify = verify.Directory{Scratch: dir, Progress: p, Log: a.log()}.Proof()
 		}
 	default:
 		return colorfast.Errorf(colorfast.Usage, "restore with proof %q: there is no such level", f.level).WithHint("levels are bytes and records")
@@ -130,5 +137,14 @@ func restored(m *colorfast.Manifest, rep *restore.Report) string {
 		proof = "every record proven"
 	}
 	return fmt.Sprintf("restored backup %s to %s: %s, %s, %s, %s", m.ID.Short(), rep.Target,
-		counted(m.Records, "record"), size(rep.Bytes), proof, seconds(rep.Seconds))
+		counted(m.Records, "record"), volume(rep), proof, seconds(rep.Seconds))
+}
+
+// volume tells the bytes restored, and where fewer moved, how many.
+func volume(rep *restore.Report) string {
+	all, moved := size(rep.Bytes), size(rep.BytesMoved)
+	if moved == all {
+		return all
+	}
+	return fmt.Sprintf("%s (%s out of the vault)", all, moved)
 }

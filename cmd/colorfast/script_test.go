@@ -54,6 +54,7 @@ func params(p testscript.Params) testscript.Params {
 	p.Cmds = map[string]func(*testscript.TestScript, bool, []string){
 		"persist": persist, "damage": damage, "mend": mend, "exits": exits, "snap": snap, "unchanged": unchanged,
 		"keys": keys, "mode": mode, "remember": remember, "spoil": spoil,
+		"write": write, "sql": sql,
 	}
 	return p
 }

@@ -18,7 +18,9 @@ func (a *app) showCommand() *cobra.Command {
 		Use:   "show ID|latest",
 		Short: "Show what a backup holds and why it is consistent",
 		Long: `Show what a backup holds (tenants, databases, collections), the evidence that
-it is one consistent cut, its sizes and its findings.`,
+it is one consistent cut, its sizes and its findings; and where it was compared
+with an earlier backup, which records have changed since then: +added ~updated
+-deleted, or ? where that is not known.`,
 		Example: `  colorfast show latest
   colorfast show k7f3 --json`,
 		Args: exactly(1, "one ID, or latest"),
@@ -55,10 +57,15 @@ func showManifest(w io.Writer, m *colorfast.Manifest) error {
 		{"written by", fmt.Sprintf("Chroma %s or later (migrations sysdb %d, metadb %d, embeddings_queue %d)", g.Since, g.Sysdb, g.Metadb, g.Queue)},
 		{"size", fmt.Sprintf("%s in %s, %s new in the vault", size(m.OriginalBytes), counted(int64(m.Files), "file"), size(m.StoredBytes))},
 		{"took", fmt.Sprintf("%s, made by %s", seconds(m.FinishedAt.Sub(m.StartedAt).Seconds()), m.Tool)},
-		{"writers waited", fmt.Sprintf("%s, from %s to %s", seconds(c.FreezeSeconds), c.FrozenAt.Local().Format(time.StampMicro), c.ReleasedAt.Local().Format(time.StampMicro))},
-		{"consistency", fmt.Sprintf("mode %s, journal mode %s, %s, waited %s for the lock", c.Mode, c.JournalMode, counted(int64(c.Attempts), "attempt"), seconds(c.LockWaitSeconds))},
-		{"copied", fmt.Sprintf("%s before the freeze, %s under it", size(c.PrecopyBytes), size(c.SettledBytes))},
 	}
+	if m.Parent != "" {
+		what := changed(m.Parent, m.Changes)
+		if m.Changes == nil {
+			what = "not known of all collections"
+		}
+		rows = append(rows, []string{"changes", fmt.Sprintf("%s, since backup %s", what, m.Parent)})
+	}
+	rows = append(rows, consistency(m)...)
 	if c.HotJournal {
 		rows = append(rows, []string{"journal", "a crash had left a hot one; rolled back in the copy"})
 	}
@@ -72,8 +79,14 @@ func showManifest(w io.Writer, m *colorfast.Manifest) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	if err := showCollections(w, m.Inventory.Collections); err != nil {
+	if err := showCollections(w, m); err != nil {
 		return err
+	}
+	if len(m.Inventory.Dropped) > 0 {
+		fmt.Fprintf(w, "\ngone since backup %s:\n", m.Parent.Short())
+		for _, d := range m.Inventory.Dropped {
+			fmt.Fprintf(w, "  %s/%s/%s, with %s\n", d.Tenant, d.Database, d.Name, counted(d.Records, "record"))
+		}
 	}
 	if len(m.FindingList) > 0 {
 		fmt.Fprintln(w, "\nfindings:")
@@ -82,14 +95,37 @@ func showManifest(w io.Writer, m *colorfast.Manifest) error {
 	return nil
 }
 
-func showCollections(w io.Writer, list []colorfast.Collection) error {
+// consistency says how the cut was taken.
+func consistency(m *colorfast.Manifest) [][]string {
+	c := &m.Consistency
+	if c.Mode == colorfast.Unchanged {
+		return [][]string{
+			{"writers waited", "not at all"},
+			{"consistency", fmt.Sprintf("no file of the source had changed since backup %s, at %s: nothing was locked, read or copied", m.Parent.Short(), when(c.FrozenAt))},
+		}
+	}
+	return [][]string{
+		{"writers waited", fmt.Sprintf("%s, from %s to %s", seconds(c.FreezeSeconds), c.FrozenAt.Local().Format(time.StampMicro), c.ReleasedAt.Local().Format(time.StampMicro))},
+		{"consistency", fmt.Sprintf("mode %s, journal mode %s, %s, waited %s for the lock", c.Mode, c.JournalMode, counted(int64(c.Attempts), "attempt"), seconds(c.LockWaitSeconds))},
+		{"copied", fmt.Sprintf("%s before the freeze, %s under it", size(c.PrecopyBytes), size(c.SettledBytes))},
+	}
+}
+
+func showCollections(w io.Writer, m *colorfast.Manifest) error {
 	rows := [][]string{{"COLLECTION", "RECORDS", "IN QUEUE", "DIMENSION", "SPACE", "SEQ METADATA/VECTORS/QUEUE", "DIGEST"}}
-	for i := range list {
-		c := &list[i]
-		rows = append(rows, []string{
+	if m.Parent != "" {
+		rows[0] = append(rows[0], "SINCE "+m.Parent.Short())
+	}
+	for i := range m.Inventory.Collections {
+		c := &m.Inventory.Collections[i]
+		row := []string{
 			c.String(), humanize.Comma(c.Records), humanize.Comma(c.Queued), itoa(c.Dimension), c.Space,
 			fmt.Sprintf("%s/%s/%s", seq(c.MetadataSeq), seq(c.VectorSeq), seq(c.LastQueueSeq)), c.Digest.String()[:12],
-		})
+		}
+		if m.Parent != "" {
+			row = append(row, changed(m.Parent, c.Changes))
+		}
+		rows = append(rows, row)
 	}
 	return table(w, rows)
 }

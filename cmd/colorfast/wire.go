@@ -16,8 +16,8 @@ import (
 	"colorfast/vault"
 )
 
-// This file is the only place that builds things, and with password.go the only
-// one that reads the environment.
+// This file is the only place that builds things, and with password.go and
+// limits.go the only one that reads the environment.
 
 // url returns the vault's URL, in one spelling however it was written.
 func (a *app) url() (string, error) {
@@ -83,7 +83,8 @@ func (a *app) vaultOptions() (vault.Options, error) {
 	if err != nil {
 		cache = ""
 	}
-	return vault.Options{URL: url, Password: password, CacheDir: cache, Log: a.log()}, nil
+	limits, err := a.limits()
+	return vault.Options{URL: url, Password: password, CacheDir: cache, Log: a.log(), Limits: limits}, err
 }
 
 // withVault opens the vault for the length of use.

@@ -129,7 +129,7 @@ func restoreTo(t *testing.T, v colorfast.Vault, m *colorfast.Manifest) string {
 	dir := filepath.Join(t.TempDir(), "restored")
 	r := restore.Restore{
 		Vault: v, Manifest: m, Target: dir, AllowDamaged: true,
-		Verify: verify.Proof(t.TempDir(), colorfast.Quiet{}, logTo(t)), Log: logTo(t),
+		Verify: verify.Directory{Scratch: t.TempDir(), Log: logTo(t)}.Proof(), Log: logTo(t),
 	}
 	rep, err := r.Run(t.Context())
 	if err != nil {

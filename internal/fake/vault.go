@@ -283,7 +283,27 @@ func (v *Vault) Open(ctx context.Context, m *colorfast.Manifest, path string, ol
 	if err != nil {
 		return nil, colorfast.Errorf(colorfast.Corrupt, "open %q: its content is missing: %w", path, err)
 	}
-	return &reader{ctx: ctx, in: in, Closer: in, path: path, change: v.OnRead, want: f, sum: sha256.New(), older: older}, nil
+	r := &reader{ctx: ctx, in: in, Closer: in, path: path, change: v.OnRead, want: f, sum: sha256.New(), older: older}
+	if older != nil {
+		r.same = unchanged(in, was.Size, older)
+	}
+	return r, nil
+}
+
+// block is the unit in which content is taken from an older copy.
+const block = 4096
+
+// unchanged tells of each block whether an older copy has it.
+func unchanged(in io.ReaderAt, size int64, older io.ReaderAt) []bool {
+	same := make([]bool, (size+block-1)/block)
+	a, b := make([]byte, block), make([]byte, block)
+	for i := range same {
+		at := int64(i) * block
+		n, _ := in.ReadAt(a[:min(block, size-at)], at)
+		k, _ := older.ReadAt(b[:n], at)
+		same[i] = k == n && bytes.Equal(a[:n], b[:n])
+	}
+	return same
 }
 
 // find returns the regular file of a path, nil if there is none.
@@ -306,28 +326,31 @@ type reader struct {
 	size   int64
 	sum    hash.Hash
 	older  io.ReaderAt // nil for none
+	same   []bool      // of each block, whether the older copy had it at first
 	moved  int64
 }
 
-// Moved implements colorfast.Content. What is the same in an older copy is read
-// from the vault too, but not counted.
+// Moved implements colorfast.Content.
 func (r *reader) Moved() int64 { return r.moved }
 
-// count counts what differs from the older copy in blocks of its own.
-func (r *reader) count(b []byte) {
-	const block = 4096
-	at := r.size
-	for len(b) > 0 {
-		n := min(len(b), block)
-		have := make([]byte, n)
-		if r.older != nil {
-			if k, _ := r.older.ReadAt(have, at); k == n && bytes.Equal(have, b[:n]) {
-				at, b = at+int64(n), b[n:]
+// take puts the older copy's bytes in the place of those of the vault, where
+// they were the same when it was opened. It does not look again: an older copy
+// that was changed since then is found by the hash of the whole. b is what comes
+// at r.size.
+func (r *reader) take(b []byte) {
+	for at := r.size; len(b) > 0; {
+		i := at / block
+		n := min(int64(len(b)), (i+1)*block-at)
+		part := b[:n]
+		b, at = b[n:], at+n
+		if i < int64(len(r.same)) && r.same[i] {
+			have := make([]byte, n)
+			if k, _ := r.older.ReadAt(have, at-n); k == len(have) {
+				copy(part, have)
 				continue
 			}
 		}
-		r.moved += int64(n)
-		at, b = at+int64(n), b[n:]
+		r.moved += n
 	}
 }
 
@@ -337,6 +360,7 @@ func (r *reader) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	n, err := r.in.Read(b)
+	r.take(b[:n])
 	if r.change != nil && n > 0 {
 		if err := r.change(r.path, b[:n]); err != nil {
 			return 0, err
@@ -344,7 +368,6 @@ func (r *reader) Read(b []byte) (int, error) {
 	}
 	if r.sum != nil {
 		r.sum.Write(b[:n])
-		r.count(b[:n])
 		r.size += int64(n)
 		if err == io.EOF && (r.size != r.want.Size || hex.EncodeToString(r.sum.Sum(nil)) != r.want.SHA256) {
 			return n, colorfast.Errorf(colorfast.Corrupt, "read %q: its content is not what was stored", r.path)
