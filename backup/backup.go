@@ -28,22 +28,29 @@ type Backup struct {
 	Vault     colorfast.Vault    // where the backup goes
 	Staging   string             // folder for the copy, made if missing; it will hold the source's data, readable by this user only
 	MaxFreeze time.Duration      // 0 means capture.DefaultMaxFreeze
+	Memory    string             // folder, made if missing, for what the next run is to know of this one; "" for none
+	VaultKey  string             // names the vault in Memory
+	Reread    bool               // read all of the source, even if by Memory it has not changed
 	Progress  colorfast.Progress // nil shows nothing
 	Log       *slog.Logger       // nil is silent
 }
 
 // Run makes a backup and returns it. A source that is damaged is backed up as it
-// is, and the backup says so: see colorfast.Backup.Damaged. On error there is
-// no backup. Nothing is left in Staging, unless the log says so.
+// is, and the backup says so: see colorfast.Backup.Damaged. A source that has not
+// changed since its newest backup is not even read, if Memory tells. On error
+// there is no backup. Nothing is left in Staging, unless the log says so.
 //
-// Errors: those of capture.Capture.Run and of Vault.Put; Locked when another run
-// is backing the same source up.
+// Errors: those of capture.Capture.Run, Vault.List and Vault.Put; Locked when
+// another run is backing the same source up.
 func (b *Backup) Run(ctx context.Context) (_ *colorfast.Manifest, err error) {
 	if b.Progress == nil {
 		b.Progress = colorfast.Quiet{}
 	}
 	if b.Log == nil {
 		b.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := capture.CheckMaxFreeze(b.MaxFreeze); err != nil {
+		return nil, err
 	}
 	m := &colorfast.Manifest{}
 	m.StartedAt = time.Now().UTC()
@@ -62,6 +69,13 @@ func (b *Backup) Run(ctx context.Context) (_ *colorfast.Manifest, err error) {
 		}
 	}()
 
+	parent, err := b.newest(ctx, m.Source)
+	if err != nil {
+		return nil, err
+	}
+	if done, err := b.unchanged(ctx, m, parent, stage); done != nil || err != nil {
+		return done, err
+	}
 	inventory, cut, err := b.capture(ctx, m.Source.Path, stage)
 	if err != nil {
 		return nil, err
@@ -72,12 +86,20 @@ func (b *Backup) Run(ctx context.Context) (_ *colorfast.Manifest, err error) {
 	m.FindingList = append(m.FindingList, cut.Findings...)
 	m.FileList = cut.Files
 	m.Summarize()
+	if parent != nil {
+		// Only now: how many records differ from it was not counted, and so is not
+		// known.
+		m.Parent = parent.ID
+	}
 	b.Log.Info("source captured", "source", m.Source.Path, "seconds", time.Since(m.StartedAt).Seconds(), "freeze", m.FreezeSeconds, "findings", len(m.FindingList))
 
 	if err := b.Vault.Put(ctx, m, os.DirFS(cut.Dir), b.Progress); err != nil {
 		return nil, err
 	}
 	b.Log.Info("backup stored", "source", m.Source.Path, "backup", m.ID, "bytes", m.StoredBytes)
+	if m.Verified == colorfast.Passed {
+		b.remember(m, cut.Look)
+	}
 	return m, nil
 }
 
@@ -130,7 +152,7 @@ func (b *Backup) stage(source colorfast.Source) (dir string, unlock func() error
 	if err != nil {
 		return "", nil, fmt.Errorf("find the staging directory: %w", err)
 	}
-	if rel, err := filepath.Rel(source.Path, staging); err == nil && filepath.IsLocal(rel) {
+	if inside(source.Path, staging) {
 		return "", nil, colorfast.Errorf(colorfast.Usage, "stage the copy in %q: it lies inside the source", staging).
 			WithHint("name another directory with --staging; colorfast never writes into a source")
 	}
@@ -148,6 +170,12 @@ func (b *Backup) stage(source colorfast.Source) (dir string, unlock func() error
 		return "", nil, errors.Join(fmt.Errorf("make the staging directory: %w", err), unlock())
 	}
 	return dir, unlock, nil
+}
+
+// inside reports whether path is dir or lies in it.
+func inside(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // sweep removes what killed runs of any source have left in staging, such as

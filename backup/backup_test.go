@@ -67,7 +67,7 @@ func TestBackup(t *testing.T) {
 	if m.StartedAt.After(m.RestorePoint) || m.RestorePoint.After(m.FinishedAt) || m.Source.Path != dir || m.Source.Host == "" || !strings.HasPrefix(m.Tool, "colorfast ") {
 		t.Errorf("%+v", m.Backup)
 	}
-	contract.Whole(t, v, m.ID, os.DirFS(dir))
+	contract.Whole(t, v, m.ID, kept(t, dir))
 	if fi, err := os.Stat(b.Staging); err != nil || fi.Mode().Perm() != 0o700 {
 		t.Errorf("the staging directory: %v %v", fi.Mode(), err)
 	}

@@ -53,10 +53,14 @@ type Capture struct {
 
 // Cut is a consistent copy.
 type Cut struct {
-	Dir         string // below Staging
+	Dir         string // below Staging; if it was proven, without what its database had deleted
 	Files       []colorfast.File
 	Consistency colorfast.Consistency
 	Findings    []colorfast.Finding // about the source, then those of Prove
+
+	// Look is what the source looked like, for LookAt to be compared with. Nil
+	// if that would prove nothing, as when something was written just now.
+	Look *Look
 }
 
 // errRetry marks an attempt that gave no cut, but another one may.
@@ -86,6 +90,9 @@ func (c *Capture) Run(ctx context.Context) (*Cut, error) {
 		default:
 			grave := worthAnotherLook(cut.Findings)
 			if len(grave) == 0 || (n >= leastLooks && sameFindings(before, grave)) || n == attempts {
+				if err := s.clearFree(ctx, cut.Findings); err != nil {
+					return nil, err
+				}
 				cut.Consistency = s.evidence
 				cut.Findings = append(slices.Clone(s.findings), cut.Findings...)
 				return cut, nil

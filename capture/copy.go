@@ -41,7 +41,8 @@ func (s *session) update(ctx context.Context, e entry, dst string) (int64, mirro
 	// The time after the look and before the first byte is read: what is written
 	// from now on must show in the stamps.
 	m := mirror{sig: signatureOf(fi)}
-	m.settled = m.sig.aged(time.Now())
+	now := time.Now()
+	m.settled, m.lasting = m.sig.aged(now), m.sig.lasting(now)
 	out, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return 0, m, fmt.Errorf("stage the copy: %w", err)

@@ -110,6 +110,12 @@ func cloneFile(dst, src *os.File) error {
 	return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd()))
 }
 
+// punchHole makes length bytes of f at off zeros that need no room, where the
+// file system can.
+func punchHole(f *os.File, off, length int64) error {
+	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, length)
+}
+
 // dataRange returns the next stretch of src at or after off that is no hole.
 // io errors, also of file systems that cannot tell, mean "all of it".
 func dataRange(src *os.File, off, size int64) (start, end int64) {
@@ -137,6 +143,7 @@ func signatureOf(fi fs.FileInfo) signature {
 		size:      fi.Size(),
 		mtime:     st.Mtim.Nano(),
 		ctime:     st.Ctim.Nano(),
+		device:    uint64(st.Dev),
 		inode:     st.Ino,
 		allocated: st.Blocks * 512,
 		uid:       int(st.Uid),

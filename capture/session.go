@@ -27,18 +27,24 @@ type session struct {
 	// savesApart: this Chroma saves its index outside of any transaction.
 	savesApart bool
 
+	// proven: somebody looks at every copy.
+	proven bool
+
 	db       *os.File          // chroma.sqlite3 of the source, for reading; its descriptor carries the locks
 	copied   map[string]mirror // by path relative to source: what the staging directory holds
 	tree     []entry           // of the last look
 	evidence colorfast.Consistency
 	findings []colorfast.Finding // about the source, whatever the attempt
 	seen     []colorfast.Finding // about the source, in the attempt under way
+
+	remembered *Look // of the attempt under way; nil if later looks cannot be compared
 }
 
 // mirror is what is known of a file in the staging directory.
 type mirror struct {
 	sig     signature
 	settled bool // sig was old enough when the copy began that a later write shows
+	lasting bool // and shows as long as the kernel runs
 }
 
 // open checks the source and makes a session.
@@ -48,17 +54,17 @@ func (c *Capture) open() (*session, error) {
 		data:      filepath.Join(c.Staging, "data"),
 		maxFreeze: c.MaxFreeze,
 		prove:     c.Prove,
+		proven:    c.Prove != nil,
 		progress:  c.Progress,
 		log:       c.Log,
 		copied:    map[string]mirror{},
 		evidence:  colorfast.Consistency{Notes: []string{}},
 	}
+	if err := CheckMaxFreeze(s.maxFreeze); err != nil {
+		return nil, err
+	}
 	if s.maxFreeze == 0 {
 		s.maxFreeze = DefaultMaxFreeze
-	}
-	if s.maxFreeze < 0 || s.maxFreeze > LongestFreeze {
-		return nil, colorfast.Errorf(colorfast.Usage, "freeze for up to %s: the longest allowed is %s", s.maxFreeze, LongestFreeze).
-			WithHint("Chroma answers 429 to waiting requests after 30 s")
 	}
 	if s.progress == nil {
 		s.progress = colorfast.Quiet{}
@@ -87,6 +93,16 @@ func (s *session) close() {
 	if err := s.db.Close(); err != nil {
 		s.log.Warn("source not closed", "source", s.source, "err", err)
 	}
+}
+
+// CheckMaxFreeze reports whether a capture accepts d as its MaxFreeze; the error
+// is Usage.
+func CheckMaxFreeze(d time.Duration) error {
+	if d < 0 || d > LongestFreeze {
+		return colorfast.Errorf(colorfast.Usage, "freeze for up to %s: the longest allowed is %s", d, LongestFreeze).
+			WithHint("Chroma answers 429 to waiting requests after 30 s")
+	}
+	return nil
 }
 
 // CheckSource reports whether dir is a persist directory that can be captured.
@@ -222,7 +238,7 @@ func (s *session) attempt(ctx context.Context) (*Cut, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cut{Dir: s.data, Files: files, Findings: append(s.seen, findings...)}, nil
+	return &Cut{Dir: s.data, Files: files, Look: s.remembered, Findings: append(s.seen, findings...)}, nil
 }
 
 // frozen is the part of an attempt during which writers wait. The freeze that it
@@ -268,6 +284,7 @@ func (s *session) frozen(ctx context.Context) (*freeze, error) {
 	s.evidence.JournalMode = journalMode(f.wal)
 	s.evidence.FrozenAt, s.evidence.ReleasedAt = f.start.UTC(), released.UTC()
 	s.evidence.FreezeSeconds = released.Sub(f.start).Seconds()
+	s.remember(f.start)
 	return f, nil
 }
 

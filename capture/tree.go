@@ -16,6 +16,7 @@ import (
 type signature struct {
 	size         int64
 	mtime, ctime int64 // nanoseconds since 1970
+	device       uint64
 	inode        uint64
 	allocated    int64 // bytes on disk; less than size for a sparse file
 	uid, gid     int
@@ -36,12 +37,17 @@ const coarseGrain = 2 * time.Second
 // stamp of whole seconds must be older. That of the last change of the inode
 // tells, for nobody can set it.
 func (g signature) aged(now time.Time) bool {
-	grain := stampGrain
-	if g.ctime%int64(time.Second) == 0 {
-		grain += coarseGrain
-	}
+	grain := int64(g.grain())
 	age := now.UnixNano() - max(g.mtime, g.ctime)
-	return age > int64(grain) || age < -int64(grain)
+	return age > grain || age < -grain
+}
+
+// grain is how long after its stamp a file may change without getting another.
+func (g signature) grain() time.Duration {
+	if g.ctime%int64(time.Second) == 0 {
+		return stampGrain + coarseGrain
+	}
+	return stampGrain
 }
 
 // lostFound is where file systems of the ext family keep what a check has found,
@@ -82,22 +88,28 @@ func (e entry) aged() bool {
 	return e.sig.aged(time.Now())
 }
 
-// look lists the source, in lexical order, without what SQLite makes anew (the
-// shared-memory file), without what a restore of ours has left beside the data,
-// and without what cannot be kept.
-func (s *session) look() ([]entry, error) {
+// look lists the source and keeps the list as the last one.
+func (s *session) look() (tree []entry, err error) {
+	s.tree, err = look(s.source)
+	return s.tree, err
+}
+
+// look lists a source, in lexical order, without what SQLite makes anew (the
+// shared-memory file), and without what a restore of ours has left beside the
+// data.
+func look(source string) ([]entry, error) {
 	var tree []entry
-	err := filepath.WalkDir(s.source, func(p string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(source, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) && p != s.source {
+			if errors.Is(err, fs.ErrNotExist) && p != source {
 				return nil // went away since its directory was read
 			}
-			if filepath.Dir(p) == s.source && d != nil && d.Name() == lostFound {
+			if filepath.Dir(p) == source && d != nil && d.Name() == lostFound {
 				return fs.SkipDir
 			}
 			return denied(err)
 		}
-		rel, err := filepath.Rel(s.source, p)
+		rel, err := filepath.Rel(source, p)
 		if err != nil {
 			return err
 		}
@@ -114,13 +126,12 @@ func (s *session) look() ([]entry, error) {
 		}
 		e := entry{path: rel, info: info, sig: signatureOf(info)}
 		if e.misleads() {
-			return colorfast.Errorf(colorfast.Unsupported, "capture %q: %s is a symbolic link", s.source, rel).
+			return colorfast.Errorf(colorfast.Unsupported, "capture %q: %s is a symbolic link", source, rel).
 				WithHint("move what it leads to in its place, with Chroma stopped; a bind mount does what the link was made for")
 		}
 		tree = append(tree, e)
 		return nil
 	})
-	s.tree = tree
 	return tree, err
 }
 
@@ -144,7 +155,7 @@ func (s *session) files() ([]colorfast.File, error) {
 		case e.info.IsDir():
 			f.Type = colorfast.Directory
 		case e.regular():
-			f.Type, f.Size = colorfast.Regular, fi.Size()
+			f.Type, f.Size, f.Layout = colorfast.Regular, fi.Size(), s.layout(e.path)
 		default:
 			f.Type = colorfast.Symlink
 			if f.Target, err = os.Readlink(s.staged(e.path)); err != nil {
