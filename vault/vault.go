@@ -49,14 +49,24 @@ type Options struct {
 	Password Secret       // required
 	CacheDir string       // for storages that are far away; a folder is read where it is, and needs none
 	Log      *slog.Logger // nil means silent
+	Limits   Limits       // of bandwidth; zero means none
 
+	// limiter enforces Limits on all connections of an open vault.
+	limiter *limiter
 	// wrap stands between Kopia and the storage; nil for nothing. For tests.
 	wrap func(blob.Storage) blob.Storage
 }
 
+// wrapped puts what the options ask for between Kopia and the storage.
 func (o *Options) wrapped(st blob.Storage) blob.Storage {
 	if o.wrap != nil {
-		return o.wrap(st)
+		st = o.wrap(st)
+	}
+	if o.limiter == nil {
+		o.limiter = newLimiter(o.Limits)
+	}
+	if o.limiter != nil {
+		st = &limited{Storage: st, limiter: o.limiter}
 	}
 	return st
 }
@@ -81,6 +91,7 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 	if o.Password.IsZero() {
 		return nil, colorfast.Errorf(colorfast.Usage, "open vault %q: no password is given", o.URL)
 	}
+	o.limiter = newLimiter(o.Limits)
 	conn, err := connect(ctx, o)
 	if err != nil {
 		return nil, err
@@ -171,13 +182,21 @@ func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
 	}
-	rep, err := repo.Open(withLog(context.WithoutCancel(ctx), o.Log), file, o.Password.text, &repo.Options{
+	// What Kopia keeps of this context lives on when ctx has ended, but opening,
+	// which may be slow under a limit, ends with it.
+	kept, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	opening := context.AfterFunc(ctx, cancel)
+	rep, err := repo.Open(withLog(kept, o.Log), file, o.Password.text, &repo.Options{
 		DisableRepositoryLog: true,           // or every process would add _log blobs to the vault
 		DoNotWaitForUpgrade:  true,           // or Open would wait without end
 		OnFatalError:         func(error) {}, // or Kopia would end the process; the error comes back too
 	})
 	if err != nil {
+		cancel()
 		return nil, err
+	}
+	if !opening() {
+		return nil, errors.Join(ctx.Err(), rep.Close(context.WithoutCancel(ctx)))
 	}
 	direct, ok := rep.(repo.DirectRepository)
 	if !ok {
