@@ -41,7 +41,7 @@ demo: build ## the main job on a real Chroma: back up under load, wreck, restore
 torture: build ## random trials against real Chromas; TRIALS=300 SEED=1
 	go run ./internal/torture/run -trials $(TRIALS) -seed $(SEED)
 
-bench: ## measure freeze times against sizes and load
+bench: ## measure freeze times, and what repeated backups cost beside other tools
 	go run ./internal/bench
 
 fuzz: ## run each fuzzer for FUZZTIME=60s

@@ -56,7 +56,7 @@ var layers = []layer{
 	},
 	{
 		name: "backup", packages: []string{"backup"},
-		ours: []string{".", "capture", "diff", "verify", "internal/durable", "internal/openfiles"}, foreign: []string{"golang.org/x/sys"},
+		ours: []string{".", "capture", "chroma/...", "diff", "verify", "internal/durable", "internal/openfiles"}, foreign: []string{"golang.org/x/sys"},
 		why: "the pipeline knows the port Vault, never a storage",
 	},
 	{
@@ -88,12 +88,12 @@ var layers = []layer{
 	{
 		name: "door", packages: []string{"cmd/colorfast"},
 		ours:    []string{".", "backup", "capture", "diff", "restore", "verify", "vault", "internal/durable"},
-		foreign: []string{"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "github.com/dustin/go-humanize", "golang.org/x/term"},
+		foreign: []string{"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "github.com/dustin/go-humanize", "golang.org/x/sys", "golang.org/x/term"},
 		why:     "the door translates: it calls verbs and never reads Chroma's files itself",
 	},
 	{
 		name: "programs for tests", testOnly: true,
-		packages: []string{"internal/torture/run", "internal/demo", "internal/bench"},
+		packages: []string{"internal/torture/run", "internal/demo", "internal/bench/..."},
 		ours:     []string{".", "chroma/...", "capture", "verify", "backup", "restore", "vault", "internal/..."},
 		foreign:  []string{"golang.org/x/sys", "golang.org/x/sync", "zombiezen.com/go/sqlite"},
 		why:      "a program for tests wires things as the door does, and does nothing that a user could not",

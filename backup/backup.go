@@ -76,7 +76,9 @@ func (b *Backup) Run(ctx context.Context) (_ *colorfast.Manifest, err error) {
 	if done, err := b.unchanged(ctx, m, parent, stage); done != nil || err != nil {
 		return done, err
 	}
-	inventory, cut, err := b.capture(ctx, m.Source.Path, stage)
+	changes := b.counting(m.Source)
+	defer changes.discard()
+	inventory, cut, err := b.capture(ctx, m.Source.Path, stage, changes)
 	if err != nil {
 		return nil, err
 	}
@@ -87,16 +89,16 @@ func (b *Backup) Run(ctx context.Context) (_ *colorfast.Manifest, err error) {
 	m.FileList = cut.Files
 	m.Summarize()
 	if parent != nil {
-		// Only now: how many records differ from it was not counted, and so is not
-		// known.
 		m.Parent = parent.ID
 	}
+	changes.count(ctx, m)
 	b.Log.Info("source captured", "source", m.Source.Path, "seconds", time.Since(m.StartedAt).Seconds(), "freeze", m.FreezeSeconds, "findings", len(m.FindingList))
 
 	if err := b.Vault.Put(ctx, m, os.DirFS(cut.Dir), b.Progress); err != nil {
 		return nil, err
 	}
 	b.Log.Info("backup stored", "source", m.Source.Path, "backup", m.ID, "bytes", m.StoredBytes)
+	changes.keep()
 	if m.Verified == colorfast.Passed {
 		b.remember(m, cut.Look)
 	}
@@ -104,7 +106,7 @@ func (b *Backup) Run(ctx context.Context) (_ *colorfast.Manifest, err error) {
 }
 
 // capture takes a cut that is proven, and returns what is in it.
-func (b *Backup) capture(ctx context.Context, source, stage string) (*colorfast.Inventory, *capture.Cut, error) {
+func (b *Backup) capture(ctx context.Context, source, stage string, changes *counting) (*colorfast.Inventory, *capture.Cut, error) {
 	scratch := filepath.Join(stage, "scratch")
 	if err := os.Mkdir(scratch, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("stage the copy: %w", err)
@@ -113,7 +115,8 @@ func (b *Backup) capture(ctx context.Context, source, stage string) (*colorfast.
 	c := capture.Capture{
 		Source: source, Staging: stage, MaxFreeze: b.MaxFreeze, Progress: b.Progress, Log: b.Log,
 		Prove: func(ctx context.Context, dir string) ([]colorfast.Finding, error) {
-			v := verify.Directory{Dir: dir, Scratch: scratch, Progress: b.Progress, Log: b.Log}
+			changes.begin()
+			v := verify.Directory{Dir: dir, Scratch: scratch, Each: changes.add, Progress: b.Progress, Log: b.Log}
 			r, err := v.Run(ctx)
 			if err != nil {
 				return nil, err

@@ -83,7 +83,7 @@ func (s *scene) run(t *testing.T, unchanged bool) *colorfast.Manifest {
 // memory returns the file that the runs have left.
 func (s *scene) memory(t *testing.T) string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(s.b.Memory, "*"))
+	found, err := filepath.Glob(filepath.Join(s.b.Memory, "*.json"))
 	if err != nil || len(found) != 1 || !strings.HasSuffix(found[0], ".json") {
 		t.Fatalf("in the memory: %v, %v", found, err)
 	}

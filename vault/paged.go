@@ -55,7 +55,7 @@ func (r *reading) paged(ctx context.Context, f *colorfast.File, older io.ReaderA
 	p.free.New = func() any { return &window{} }
 	step := max(1, windowBytes/file.cut.PageBytes())
 	total := file.cut.Pages()
-	workers := int(min(int64(runtime.GOMAXPROCS(0)), (total+step-1)/step))
+	workers := int(min(maxWorkers, int64(runtime.GOMAXPROCS(0)), (total+step-1)/step))
 	work, order := make(chan *window), make(chan *window, workers)
 	p.order = order
 	p.wait.Go(func() {

@@ -18,8 +18,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// stretchBytes is how much of a file one worker takes at a time, in whole pages.
-const stretchBytes = 1 << 20
+const (
+	// stretchBytes is how much of a file one worker takes at a time, in whole pages.
+	stretchBytes = 1 << 20
+
+	// Bounds of what is under way at a time, whatever the number of processors:
+	// stretches, and pieces of the objects of a class, each of which holds the
+	// history of a compressor and a part of a pack.
+	maxWorkers = 8
+	maxPieces  = 3
+)
 
 // fate is what becomes of a part.
 type fate int
@@ -72,7 +80,7 @@ type stretch struct {
 // compare them, and this one takes them back in their order, so that the parts
 // of a stream are stored in their order too and a restore reads forwards.
 func (s *session) storePages(ctx context.Context, files fs.FS) (err error) {
-	workers := runtime.GOMAXPROCS(0)
+	workers := min(maxWorkers, runtime.GOMAXPROCS(0))
 	work, order := make(chan *stretch, workers), make(chan *stretch, workers)
 	free := sync.Pool{New: func() any { return &stretch{} }}
 	var opened []*openFile
@@ -143,7 +151,7 @@ func (s *session) storePages(ctx context.Context, files fs.FS) (err error) {
 func (s *session) shelves() []*shelf {
 	out := make([]*shelf, classes)
 	for c := range classes {
-		out[c] = &shelf{w: s.w, m: &s.pages, class: c, async: runtime.GOMAXPROCS(0)}
+		out[c] = &shelf{w: s.w, m: &s.pages, class: c, async: min(maxPieces, runtime.GOMAXPROCS(0))}
 	}
 	return out
 }

@@ -62,6 +62,12 @@ func (a *app) applyLimits() error {
 	}
 	if n > 0 { // never more than the system gives
 		runtime.GOMAXPROCS(min(n, runtime.GOMAXPROCS(0)))
+		if a.confine == nil {
+			return nil // in a test: the process is not ours alone
+		}
+		if err := a.confine(n); err != nil {
+			a.log().Warn("cores not bound: copying inside the kernel may use more", "err", err)
+		}
 	}
 	return nil
 }

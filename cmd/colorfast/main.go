@@ -46,7 +46,7 @@ var errFindings = errors.New("findings that cost records")
 func main() {
 	a := &app{
 		stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv,
-		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		terminal: term.IsTerminal(int(os.Stderr.Fd())), confine: confine,
 	}
 	a.boundMemory()
 	os.Exit(a.run(os.Args[1:]))
@@ -56,7 +56,8 @@ func main() {
 type app struct {
 	stdout, stderr io.Writer // result; conversation
 	getenv         func(string) string
-	terminal       bool // stderr is a terminal: show progress
+	terminal       bool            // stderr is a terminal: show progress
+	confine        func(int) error // binds the process to so many cores; nil in tests
 
 	vaultURL string
 	staging  string

@@ -1,7 +1,8 @@
-// Command bench measures for how long a capture makes writers wait: against the
-// size of chroma.sqlite3, its journal mode and the load, on a real Chroma, with
-// what a stop-copy-start of the same directory takes beside it. "make bench"
-// runs it; docs/benchmarks.md holds what it measured.
+// Command bench measures two things on a real Chroma. Suite "freeze": for how
+// long a capture makes writers wait, against the size of chroma.sqlite3, its
+// journal mode and the load, with what a stop-copy-start of the same directory
+// takes beside it. Suite "storage": what repeated backups cost, beside other
+// tools. "make bench" runs both; docs/benchmarks.md holds what they measured.
 //
 // Start reading at run.
 package main
@@ -15,64 +16,78 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
+	"colorfast/internal/bench/storage"
 	"colorfast/internal/chromatest"
+)
+
+// The suites.
+const (
+	freezeSuite  = "freeze"
+	storageSuite = "storage"
 )
 
 // options are the flags.
 type options struct {
-	json     bool
-	captures int
-	only     string
-	child    string // set in the process that captures: the source
-	staging  string // likewise
+	json      bool
+	suite     string // "" means all
+	only      string
+	captures  int
+	rounds    int
+	scale     float64
+	colorfast string
+	child     string // set in the process that captures: the source
+	staging   string // likewise
+	meter     string // set in the process that runs a measured program: where its cost goes
 }
 
 func main() {
 	var o options
 	flag.BoolVar(&o.json, "json", false, "print the figures as JSON")
-	flag.IntVar(&o.captures, "captures", 10, "captures in each case")
-	flag.StringVar(&o.only, "only", "", "measure only cases whose name contains this, such as \"large wal\"")
+	flag.StringVar(&o.suite, "suite", "", "run only this suite, freeze or storage")
+	flag.StringVar(&o.only, "only", "", "measure only cases whose name contains this, such as \"large wal\" or \"chain\"")
+	flag.IntVar(&o.captures, "captures", 10, "freeze: captures in each case")
+	flag.IntVar(&o.rounds, "rounds", 3, "storage: fresh repositories for each tool; 0 only makes what is measured and the tools")
+	flag.Float64Var(&o.scale, "scale", 1, "storage: size of the corpus, against 200,000 records")
+	flag.StringVar(&o.colorfast, "colorfast", "", "storage: measure this program instead of building one")
 	flag.StringVar(&o.child, "child", "", "capture this directory once; the benchmark calls itself so")
 	flag.StringVar(&o.staging, "staging", "", "with -child: where the copy goes")
+	flag.StringVar(&o.meter, "meter", "", "run the arguments and write their cost to this file; the benchmark calls itself so")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := start(ctx, o); err != nil {
+	if err := start(ctx, o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func start(ctx context.Context, o options) error {
-	if o.child != "" {
+func start(ctx context.Context, o options, args []string) error {
+	switch {
+	case o.child != "":
 		return child(ctx, o.child, o.staging)
+	case o.meter != "":
+		return storage.Meter(o.meter, args)
+	case o.suite != "" && o.suite != freezeSuite && o.suite != storageSuite:
+		return fmt.Errorf("there is no suite %q", o.suite)
 	}
 	r, err := run(ctx, o)
-	if err != nil {
+	if r == nil {
 		return err
 	}
 	if o.json {
 		enc := json.NewEncoder(os.Stdout)
 		enc.SetIndent("", "  ")
-		err = enc.Encode(r)
+		err = errors.Join(err, enc.Encode(r))
 	} else {
-		err = r.table(os.Stdout)
+		err = errors.Join(err, r.table(os.Stdout))
 	}
 	return errors.Join(err, r.broken())
 }
 
-// bench is one run of the benchmark.
-type bench struct {
-	options
-	version string
-	cache   string // of built directories
-	work    string // of this run, goes at its end
-}
-
-// run measures everything.
+// run measures what the options choose. Beside an error it returns what it has
+// measured until then: a run takes long.
 func run(ctx context.Context, o options) (_ *report, err error) {
 	b := &bench{options: o, version: chromatest.Versions()[0]}
 	if _, err := chromatest.Install(ctx, b.version, say); err != nil {
@@ -93,30 +108,22 @@ func run(ctx context.Context, o options) (_ *report, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(b.work)) }()
 
 	r := &report{Machine: describe(b.work), Chroma: b.version}
-	for _, d := range datasets {
-		for _, journal := range d.journals {
-			loads := b.chosen(d, journal)
-			if len(loads) == 0 {
-				continue
-			}
-			if err := b.measure(ctx, r, d, journal, loads); err != nil {
-				return nil, fmt.Errorf("%s, %s: %w", d.name, journal, err)
-			}
+	if o.suite != storageSuite {
+		if err := b.freezes(ctx, r); err != nil {
+			return r, err
+		}
+	}
+	if o.suite != freezeSuite {
+		s := storage.Suite{
+			Version: b.version, Cache: b.cache, Work: b.work,
+			Rounds: o.rounds, Scale: o.scale, Colorfast: o.colorfast, Only: o.only, Say: say,
+		}
+		if r.Storage, err = s.Run(ctx); err != nil {
+			return r, err
 		}
 	}
 	r.Machine.LoadAfter = loadAverage()
 	return r, nil
-}
-
-// chosen returns the loads to measure a directory under.
-func (b *bench) chosen(d dataset, journal string) []load {
-	var out []load
-	for _, l := range loads {
-		if strings.Contains(d.name+" "+journal+" "+l.name, b.only) {
-			out = append(out, l)
-		}
-	}
-	return out
 }
 
 // say tells on standard error what is going on.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"colorfast/internal/bench/storage"
 )
 
 // report is what the benchmark found.
@@ -13,6 +15,8 @@ type report struct {
 	Chroma  string        `json:"chroma"`
 	Cases   []caseResult  `json:"cases"`
 	Places  []placeResult `json:"directories"`
+
+	Storage *storage.Report `json:"storage,omitempty"`
 }
 
 // caseResult is about the captures of one directory under one load.
@@ -84,8 +88,22 @@ func (r *report) broken() error {
 
 // table prints the report for people, as Markdown that a terminal shows as well.
 func (r *report) table(out io.Writer) error {
+	if _, err := fmt.Fprintf(out, "%s\n\n", r.Machine); err != nil {
+		return err
+	}
+	if len(r.Cases) > 0 {
+		if err := r.freezeTable(out); err != nil {
+			return err
+		}
+	}
+	if r.Storage == nil {
+		return nil
+	}
+	return r.Storage.Table(out)
+}
+
+func (r *report) freezeTable(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(w, "%s\n\n", r.Machine)
 	fmt.Fprintln(w, "| directory\t| journal\t| load\t| freeze median, max ms\t| wait for the lock ms\t| settled KiB\t| capture s\t| requests, failed\t| longest ms\t| it met a freeze\t| no capture\t| peak MiB\t|")
 	fmt.Fprintln(w, "|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|")
 	for _, c := range r.Cases {
@@ -100,6 +118,7 @@ func (r *report) table(out io.Writer) error {
 		fmt.Fprintf(w, "| %s\t| %s\t| %d\t| %d\t| %.0f\t| %.2f\t| %.2f\t| %.2f\t| %.2f\t|\n",
 			p.Directory, p.Journal, p.SQLiteBytes>>20, p.VectorBytes>>20, ms(p.ReadSeconds), p.StopSeconds, p.CopySeconds, p.StartSeconds, p.DownSeconds)
 	}
+	fmt.Fprintln(w)
 	return w.Flush()
 }
 

@@ -133,8 +133,11 @@ func (v *Vault) Manifest(b *Backup) (whole []byte, files []File, err error) {
 	}
 	types := map[string]string{}
 	for _, f := range m.Files {
-		if !fs.ValidPath(f.Path) || strings.ContainsRune(f.Path, 0) || types[f.Path] != "" || f.Type == "" {
-			return nil, nil, fmt.Errorf("file_list: %q is no path, is listed twice or has no type", f.Path)
+		if !fs.ValidPath(f.Path) || strings.ContainsRune(f.Path, 0) || types[f.Path] != "" {
+			return nil, nil, fmt.Errorf("file_list: %q is no path or is listed twice", f.Path)
+		}
+		if f.Type != "file" && (f.Type != "dir" && f.Type != "symlink" || f.Size != 0) || f.Size < 0 {
+			return nil, nil, fmt.Errorf("file_list: %q has type %q and size %d", f.Path, f.Type, f.Size)
 		}
 		types[f.Path] = f.Type
 	}
