@@ -39,6 +39,10 @@ const tempAge = 24 * time.Hour
 // Locked), and a lease in the vault keeps them apart: where somebody else is at
 // it, Maintain does nothing.
 func (v *Vault) Maintain(ctx context.Context) error {
+	next, err := maintenance.TimeToAttemptNextMaintenance(v.ctx(ctx), v.conn)
+	if err == nil && time.Now().Before(next) {
+		return nil // most often so, and then nothing is written either
+	}
 	return v.maintain(ctx, maintenance.ModeAuto, maintenance.SafetyFull, tempAge)
 }
 

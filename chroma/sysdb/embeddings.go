@@ -66,7 +66,7 @@ func (db *DB) Embeddings(ctx context.Context, segment string, fn func(*Embedding
 		return err
 	}
 	defer records.close()
-	scalars, err := db.fieldCursor(ctx, "embedding_metadata", where, `id, key`, args)
+	scalars, err := db.scalars(ctx, s, where, args)
 	if err != nil {
 		return err
 	}
@@ -116,9 +116,39 @@ func (db *DB) merge(records *cursor, scalars, arrays *fieldCursor, first int64, 
 	}
 }
 
+// scalars starts a cursor over the scalar metadata of a segment.
+func (db *DB) scalars(ctx context.Context, s span, where string, args []any) (*fieldCursor, error) {
+	if pages, err := db.fieldPages(ctx, s); pages != nil || err != nil {
+		return &fieldCursor{fieldRows: pages, db: db}, err
+	}
+	return db.fieldCursor(ctx, "embedding_metadata", where, `id, key`, args)
+}
+
+// fieldRows are metadata rows in the order of ids.
+type fieldRows interface {
+	next() (bool, error)
+	rowID() (int64, error)
+	field() (Field, error)
+	skip(id int64) error // may pass over rows of lower ids
+	close()
+}
+
+// sqlFields are those that a statement gives.
+type sqlFields struct{ *cursor }
+
+func (s sqlFields) rowID() (int64, error) { n := s.int(0); return n, s.err }
+
+func (s sqlFields) field() (Field, error) {
+	f := Field{s.text(1), s.value(2)}
+	return f, s.err
+}
+
+func (sqlFields) skip(int64) error { return nil }
+
 // fieldCursor reads metadata rows in the order of ids. The zero value has none.
 type fieldCursor struct {
-	*cursor
+	fieldRows
+	db   *DB
 	id   int64 // of the row that the cursor stands on
 	on   bool  // stands on a row that is not taken
 	seen bool  // has read a row
@@ -132,13 +162,16 @@ func (db *DB) fieldCursor(ctx context.Context, table, where, order string, args 
 	if err != nil {
 		return nil, err
 	}
-	return &fieldCursor{cursor: c}, nil
+	return &fieldCursor{fieldRows: sqlFields{c}, db: db}, nil
 }
 
 // seek goes to the next row of the record, passing over lower ids, and reports
 // whether there is one. The caller takes the row with f.on = false.
 func (f *fieldCursor) seek(id int64) (bool, error) {
-	for f.cursor != nil && !f.done && (!f.on || f.id < id) {
+	for f.fieldRows != nil && !f.done && (!f.on || f.id < id) {
+		if err := f.skip(id); err != nil {
+			return false, err
+		}
 		ok, err := f.next()
 		if err != nil {
 			return false, err
@@ -148,9 +181,8 @@ func (f *fieldCursor) seek(id int64) (bool, error) {
 			break
 		}
 		last := f.id
-		f.id = f.int(0)
-		if f.err != nil {
-			return false, f.err
+		if f.id, err = f.rowID(); err != nil {
+			return false, err
 		}
 		if f.seen && f.id < last {
 			return false, f.db.corrupt("metadata is out of order at id %d", f.id)
@@ -172,9 +204,9 @@ func (f *fieldCursor) read(id int64, dst []Field) ([]Field, error) {
 			break
 		}
 		f.on = false
-		field := Field{f.text(1), f.value(2)}
-		if f.err != nil {
-			return dst, f.err
+		field, err := f.field()
+		if err != nil {
+			return dst, err
 		}
 		if field.Value.Kind == Null {
 			continue
@@ -206,10 +238,11 @@ func (f *fieldCursor) readArrays(id int64, dst []Field) ([]Field, error) {
 			break
 		}
 		f.on = false
-		key, v := f.text(1), f.value(2)
-		if f.err != nil {
-			return dst, f.err
+		field, err := f.field()
+		if err != nil {
+			return dst, err
 		}
+		key, v := field.Key, field.Value
 		if v.Kind == Null {
 			continue
 		}
