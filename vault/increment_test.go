@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"colorfast"
 	"colorfast/internal/contract"
@@ -345,5 +346,30 @@ func unpack(t *testing.T, file, to string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestReadingEndsWithItsContext ends contexts at any moment of reading: whoever
+// reads comes back.
+func TestReadingEndsWithItsContext(t *testing.T) {
+	v := newVault(t, t.TempDir())
+	m, files := bigSample(1)
+	if err := v.Put(t.Context(), m, files, nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, err := v.Open(ctx, m, m.FileList[i%len(m.FileList)].Path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Duration(i)*20*time.Microsecond, cancel)
+		if _, err = io.Copy(io.Discard, r); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("read: %v", err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		cancel()
 	}
 }

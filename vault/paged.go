@@ -96,7 +96,11 @@ func (p *paged) Read(b []byte) (int, error) {
 		if !ok {
 			return 0, cmp.Or(p.ctx.Err(), io.EOF)
 		}
-		<-w.done
+		select {
+		case <-w.done:
+		case <-p.ctx.Done(): // it may not have been handed to anybody
+			return 0, p.ctx.Err()
+		}
 		if w.err != nil {
 			return 0, w.err
 		}

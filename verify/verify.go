@@ -8,6 +8,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -74,17 +75,23 @@ func (d *Directory) Run(ctx context.Context) (*Report, error) {
 		return nil, fmt.Errorf("verify %q: %w", d.Dir, err)
 	}
 	defer db.Close()
-	for _, look := range []func(context.Context, *sysdb.DB, *Report) error{d.sysdb, d.names, d.collections} {
-		err := look(ctx, db, r)
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case corrupt(err):
-			r.add(colorfast.SysdbCorrupt, chroma.SQLiteFile, 0, "%v", err)
-		case err != nil:
-			return nil, fmt.Errorf("verify %q: %w", d.Dir, err)
+	// The database as a whole is one reader's work, which others need not wait for.
+	whole := &Report{}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		db, err := sysdb.Open(path)
+		if err != nil {
+			return fmt.Errorf("verify %q: %w", d.Dir, err)
 		}
+		defer func() { err = errors.Join(err, db.Close()) }()
+		return d.look(gctx, whole, db, d.sysdb)
+	})
+	g.Go(func() error { return d.look(gctx, r, db, d.names, d.collections) })
+	if err := g.Wait(); err != nil {
+		return nil, cmp.Or(ctx.Err(), err)
 	}
+	r.Inventory.Generation = whole.Inventory.Generation
+	r.Findings = append(whole.Findings, r.Findings...)
 	r.relative(d.Dir)
 	slices.SortStableFunc(r.Findings, func(a, b colorfast.Finding) int {
 		if a.Code != b.Code {
@@ -93,6 +100,23 @@ func (d *Directory) Run(ctx context.Context) (*Report, error) {
 		return strings.Compare(a.Object, b.Object)
 	})
 	return r, nil
+}
+
+// look looks at parts of the copy, one after the other; what is corrupt ends the
+// look at its part only.
+func (d *Directory) look(ctx context.Context, r *Report, db *sysdb.DB, parts ...func(context.Context, *sysdb.DB, *Report) error) error {
+	for _, part := range parts {
+		err := part(ctx, db, r)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case corrupt(err):
+			r.add(colorfast.SysdbCorrupt, chroma.SQLiteFile, 0, "%v", err)
+		case err != nil:
+			return fmt.Errorf("verify %q: %w", d.Dir, err)
+		}
+	}
+	return nil
 }
 
 func (r *Report) add(code colorfast.Code, object string, records int64, detail string, args ...any) {

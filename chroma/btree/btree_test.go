@@ -34,7 +34,7 @@ type row struct {
 	values    []Value
 }
 
-// make fills a database with rows of all kinds, long and short, deletes some and
+// build fills a database with rows of all kinds, long and short, deletes some and
 // updates others.
 func build(t testing.TB, seed uint64, page, rows int) *database {
 	t.Helper()
@@ -84,7 +84,28 @@ func build(t testing.TB, seed uint64, page, rows int) *database {
 	run(`ALTER TABLE t ADD COLUMN later INTEGER`)
 	run(`COMMIT`)
 	d := &database{page: page}
-	err = sqlitex.ExecuteTransient(conn, `SELECT rowid, id, key, s, i, f, b FROM t ORDER BY id, key`, &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
+	d.read(t, conn)
+	err = sqlitex.ExecuteTransient(conn, `SELECT name, rootpage FROM sqlite_schema WHERE tbl_name = 't'`, &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
+		if root := uint32(s.ColumnInt64(1)); s.ColumnText(0) == "t" {
+			d.table = root
+		} else {
+			d.from = root
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.bytes, err = os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// read lets SQLite read all rows.
+func (d *database) read(t testing.TB, conn *sqlite.Conn) {
+	t.Helper()
+	err := sqlitex.ExecuteTransient(conn, `SELECT rowid, id, key, s, i, f, b FROM t ORDER BY id, key`, &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
 		x := row{rowid: s.ColumnInt64(0), id: s.ColumnInt64(1), key: s.ColumnText(2)}
 		for c := 1; c <= 6; c++ {
 			switch s.ColumnType(c) {
@@ -108,21 +129,6 @@ func build(t testing.TB, seed uint64, page, rows int) *database {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = sqlitex.ExecuteTransient(conn, `SELECT name, rootpage FROM sqlite_schema WHERE tbl_name = 't'`, &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
-		if root := uint32(s.ColumnInt64(1)); s.ColumnText(0) == "t" {
-			d.table = root
-		} else {
-			d.from = root
-		}
-		return nil
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d.bytes, err = os.ReadFile(path); err != nil {
-		t.Fatal(err)
-	}
-	return d
 }
 
 func (d *database) open() *File {

@@ -100,9 +100,9 @@ func (db *DB) prepare() error {
 		"trusted_schema=OFF", // functions and virtual tables in the schema do nothing
 		"cell_size_check=ON", // malformed pages are found when read
 		"query_only=ON",
-		"mmap_size=0",       // a file that shrinks must not kill the process
-		"cache_size=-16384", // KiB
-		"temp_store=FILE",   // large sorts go to the temporary folder, not to memory
+		"mmap_size=0",      // a file that shrinks must not kill the process
+		"cache_size=-4096", // KiB; several are open at a time, and all are read forwards
+		"temp_store=FILE",  // large sorts go to the temporary folder, not to memory
 	} {
 		if err := db.query(ctx, "PRAGMA "+p, nil, nil); err != nil {
 			return err
