@@ -189,6 +189,9 @@ func (b *Backup) sweep(staging string) {
 		return
 	}
 	for _, lock := range locks {
+		if _, err := os.Lstat(strings.TrimSuffix(lock, ".lock")); errors.Is(err, fs.ErrNotExist) {
+			continue // to take its lock would turn away a run that begins just now
+		}
 		unlock, err := lockFile(lock)
 		if err != nil {
 			continue // a living run's

@@ -47,7 +47,7 @@ func (c Cut) Pages() int64 {
 	if c.size <= 0 {
 		return 0
 	}
-	return (c.size + c.page - 1) / c.page
+	return (c.size-1)/c.page + 1
 }
 
 // PageBytes returns the length of every page but the last.

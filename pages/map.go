@@ -174,7 +174,7 @@ func (m *Map) each(cuts []Cut, fn func(s *Stream, r *Run, bytes int64)) {
 
 // Retire says which objects a next backup should not use any more, so that their
 // living parts are stored anew. It keeps two bounds: what is stored for a backup
-// is at most twice what it needs, and the number of objects stays near that
+// is at most one and a half times what it needs, and the number of objects stays near that
 // which as many bytes need.
 //
 // It takes the deadest first, and only so many as the bounds ask for: so what

@@ -60,7 +60,7 @@ func (s *session) confirm(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		if isMissing(err) || errors.Is(err, blob.ErrInvalidRange) {
 			return colorfast.Errorf(colorfast.Corrupt, "the vault has lost something that this backup shares with earlier ones: %w", err).
-				WithHint("look into the vault's storage, or use a new vault")
+				WithHint("try again, for somebody may have deleted these just now; then look into the vault's storage, or use a new vault")
 		}
 		return err
 	}

@@ -10,6 +10,9 @@ import (
 	"colorfast/pages"
 )
 
+// maxFile is more than any file system holds, and leaves room to add sizes up.
+const maxFile = 1 << 53
+
 // checkList checks a list of files, as it came from a caller or from a vault that
 // somebody hostile has the key of. A path that leaves the tree, is listed twice
 // or lies below a file is an error.
@@ -20,7 +23,7 @@ func checkList(files []colorfast.File) error {
 		if !fs.ValidPath(f.Path) || strings.ContainsRune(f.Path, 0) {
 			return fmt.Errorf("file %q: not a path inside the source", f.Path)
 		}
-		if f.Size < 0 || f.Type != colorfast.Regular && f.Size != 0 {
+		if f.Size < 0 || f.Size > maxFile || f.Type != colorfast.Regular && f.Size != 0 {
 			return fmt.Errorf("file %q: size %d cannot be", f.Path, f.Size)
 		}
 		if f.Type != colorfast.Regular && f.Type != colorfast.Directory && f.Type != colorfast.Symlink {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"sync"
 
 	"colorfast"
@@ -55,7 +54,7 @@ func (r *reading) paged(ctx context.Context, f *colorfast.File, older io.ReaderA
 	p.free.New = func() any { return &window{} }
 	step := max(1, windowBytes/file.cut.PageBytes())
 	total := file.cut.Pages()
-	workers := int(min(maxWorkers, int64(runtime.GOMAXPROCS(0)), (total+step-1)/step))
+	workers := atOnce(file.cut)
 	work, order := make(chan *window), make(chan *window, workers)
 	p.order = order
 	p.wait.Go(func() {
@@ -132,8 +131,11 @@ func (p *paged) fill(ctx context.Context, h *pages.Hasher, w *window) error {
 		return p.fetch(ctx, w, w.first, w.count)
 	}
 	same, err := p.takeOlder(ctx, h, w)
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
 		return err
+	}
+	if err != nil { // the sums only save work
+		return p.fetch(ctx, w, w.first, w.count)
 	}
 	// What differs is fetched, as many pages at a time as lie side by side.
 	for i := int64(0); i < w.count; i++ {

@@ -85,7 +85,7 @@ func (v *Vault) rebuildSums(ctx context.Context, p *parent, m *colorfast.Manifes
 			return nil, fmt.Errorf("file %q: %w", f.Path, err)
 		}
 	}
-	return &sumList{file: w.file, gone: true}, w.out.Flush()
+	return &sumList{file: w.file}, w.out.Flush()
 }
 
 // rebuildFile adds the sums of one file, page by page.
@@ -99,9 +99,7 @@ func (p *parent) rebuildFile(ctx context.Context, f *parentFile, w *sumWriter) e
 		}
 		for i := range n {
 			for part := range f.streams {
-				if err := w.add(sums[part][i]); err != nil {
-					return err
-				}
+				w.add(sums[part][i])
 			}
 		}
 	}

@@ -137,26 +137,33 @@ func (s *pieces) loadIndex(ctx context.Context, index object.ID) (_ []extent, er
 // reads it, others wait.
 func (s *pieces) get(ctx context.Context, id content.ID) ([]byte, error) {
 	s.mu.Lock()
-	if e, ok := s.held[id]; ok {
+	for {
+		e, ok := s.held[id]
+		if !ok {
+			break
+		}
 		s.recent.MoveToFront(e)
 		s.mu.Unlock()
 		p := e.Value.(*piece)
 		select {
 		case <-p.ready:
-			return p.data, p.err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+		if ended := errors.Is(p.err, context.Canceled) || errors.Is(p.err, context.DeadlineExceeded); !ended || ctx.Err() != nil {
+			return p.data, p.err
+		}
+		s.mu.Lock() // it was the context of somebody else that ended
 	}
 	p := &piece{id: id, ready: make(chan struct{})}
 	e := s.recent.PushFront(p)
 	s.held[id] = e
 	s.mu.Unlock()
 	p.data, p.err = s.rep.ContentReader().GetContent(ctx, id)
-	close(p.ready)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer close(p.ready)
 	if p.err != nil {
 		s.drop(e)
 		return nil, p.err

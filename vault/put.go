@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"slices"
 	"sync/atomic"
@@ -48,12 +49,10 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 	if cerr := w.Close(context.WithoutCancel(ctx)); cerr != nil && err == nil {
 		v.warn(ctx, "writer not closed", cerr) // the backup is stored and listed
 	}
-	if s.sums != nil {
-		if err == nil {
-			v.keep(ctx, s.sums, &c)
-		} else {
-			s.sums.remove()
-		}
+	if err == nil {
+		v.keep(ctx, s.sums, &c)
+	} else {
+		s.sums.remove()
 	}
 	if err != nil {
 		return fail(err, colorfast.Internal, "store backup")
@@ -70,8 +69,9 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 func (v *Vault) basis(ctx context.Context, m *colorfast.Manifest) (*parent, error) {
 	old, err := v.loadParent(ctx, m.Parent)
 	needed := slices.ContainsFunc(m.FileList, func(f colorfast.File) bool { return f.Same })
+	var st *storageError // which may be gone the next time; a full backup would stay
 	switch {
-	case err != nil && ctx.Err() != nil, err != nil && needed:
+	case err != nil && (needed || ctx.Err() != nil || errors.As(err, &st)):
 		return nil, fail(err, colorfast.Corrupt, "store backup: read its parent %q", m.Parent)
 	case err != nil:
 		v.warn(ctx, "parent not read; everything is stored anew", err)
@@ -120,9 +120,7 @@ const indexEvery = 8 << 30
 // when it is durable and was found in the storage.
 func (s *session) run(ctx context.Context, v *Vault, files fs.FS) (err error) {
 	s.p.Begin("storing", totalSize(s.m.FileList))
-	if s.sums, err = v.newSums(s.m.Source); err != nil {
-		return err
-	}
+	s.sums = v.newSums(ctx, s.m.Source)
 	if err := s.storePages(ctx, files); err != nil {
 		return err
 	}

@@ -29,6 +29,14 @@ const (
 	maxPieces  = 3
 )
 
+// maxUnderWay bounds the bytes of pages that are under way, where these are huge.
+const maxUnderWay = 64 << 20
+
+// atOnce returns how many stretches of a file are worked on at a time.
+func atOnce(c pages.Cut) int {
+	return int(max(1, min(maxWorkers, int64(runtime.GOMAXPROCS(0)), maxUnderWay/c.PageBytes())))
+}
+
 // fate is what becomes of a part.
 type fate int
 
@@ -343,8 +351,11 @@ func (s *session) compare(ctx context.Context, st *stretch, p *part, k int, page
 	}
 	d := st.diff[begin : begin+n]
 	if err := s.old.read(ctx, base, d); err != nil {
-		// The parent is damaged there. This backup must not be.
-		return ctx.Err()
+		var st *storageError
+		if ctx.Err() != nil || errors.As(err, &st) {
+			return err
+		}
+		return nil // the parent is damaged there; this backup must not be
 	}
 	pages.XOR(d, d, p.data)
 	if pages.Sparse(d) {
@@ -364,12 +375,10 @@ func (s *session) takeBack(ctx context.Context, st *stretch, shelves []*shelf) e
 		p := &st.parts[i]
 		k := i % of.cut.Parts()
 		at, err := s.shelve(ctx, p, k, shelves)
-		if err == nil {
-			err = s.sums.add(p.sum)
-		}
 		if err != nil {
 			return errors.Join(err, of.close())
 		}
+		s.sums.add(p.sum)
 		of.streams[k].Append(at)
 	}
 	begin, _ := of.cut.Page(st.first)

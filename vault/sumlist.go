@@ -32,17 +32,24 @@ type sumWriter struct {
 	file *os.File
 	out  *bufio.Writer
 	mac  hash.Hash
-	n    int64
 }
 
-// newSums begins the list of a backup of a source.
-func (v *Vault) newSums(s colorfast.Source) (*sumWriter, error) {
+// newSums begins the list of a backup of a source; nil if there is no place for
+// it.
+func (v *Vault) newSums(ctx context.Context, s colorfast.Source) *sumWriter {
 	path := v.sumListPath(s)
 	if path == "" {
-		return newSumWriter("", v.sumKey)
+		return nil
 	}
-	return newSumWriter(filepath.Dir(path), v.sumKey)
+	w, err := newSumWriter(filepath.Dir(path), v.sumKey)
+	if err != nil {
+		v.warn(ctx, notKept, err)
+		return nil
+	}
+	return w
 }
+
+const notKept = "list of sums not kept; the next backup will read the vault's"
 
 // newSumWriter begins a list in a temporary file in dir, or in the system's
 // folder for such if dir is "".
@@ -56,6 +63,11 @@ func newSumWriter(dir string, key []byte) (*sumWriter, error) {
 	f, err := os.CreateTemp(dir, sumTemp)
 	if err != nil {
 		return nil, err
+	}
+	if dir == "" { // for this process only
+		if err := os.Remove(f.Name()); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
 	}
 	w := &sumWriter{file: f, mac: hmac.New(sha256.New, key)}
 	w.out = bufio.NewWriterSize(io.MultiWriter(f, w.mac), 64<<10)
@@ -79,10 +91,12 @@ func sweepSums(dir string) {
 	}
 }
 
-func (w *sumWriter) add(s pages.Sum) error {
-	w.n++
-	_, err := w.out.Write(s[:])
-	return err
+// add adds a sum. An error, as of a full disk, comes again when the list is
+// sealed.
+func (w *sumWriter) add(s pages.Sum) {
+	if w != nil {
+		_, _ = w.out.Write(s[:])
+	}
 }
 
 // seal ends the list of a backup. The file may be read then.
@@ -97,14 +111,14 @@ func (w *sumWriter) seal(id colorfast.BackupID) error {
 
 // remove removes a list that is not kept.
 func (w *sumWriter) remove() {
+	if w == nil {
+		return
+	}
 	_ = errors.Join(w.file.Close(), os.Remove(w.file.Name())) // a temporary file
 }
 
 // sumList is a list that is read.
-type sumList struct {
-	file *os.File
-	gone bool // the file has no other use
-}
+type sumList struct{ file *os.File }
 
 // at returns the sums of count parts from the given one on.
 func (l *sumList) at(first, count int64) ([]pages.Sum, error) {
@@ -119,12 +133,7 @@ func (l *sumList) at(first, count int64) ([]pages.Sum, error) {
 	return out, nil
 }
 
-func (l *sumList) close() {
-	_ = l.file.Close()
-	if l.gone {
-		_ = os.Remove(l.file.Name()) // a temporary file
-	}
-}
+func (l *sumList) close() { _ = l.file.Close() } // it was only read
 
 // openSumList opens the list of a backup with n parts. An error means that there
 // is no good one, for whatever reason.
@@ -167,13 +176,15 @@ func (v *Vault) sumListPath(s colorfast.Source) string {
 // keep puts a sealed list in its place, if there is a folder for it. The next
 // backup is slower without it, and no worse.
 func (v *Vault) keep(ctx context.Context, w *sumWriter, m *colorfast.Manifest) {
-	path := v.sumListPath(m.Source)
+	if w == nil {
+		return
+	}
 	err := w.seal(m.ID)
-	if err == nil && path != "" {
-		err = os.Rename(w.file.Name(), path)
+	if err == nil {
+		err = os.Rename(w.file.Name(), v.sumListPath(m.Source))
 	}
 	if err != nil {
-		v.warn(ctx, "list of sums not kept; the next backup will read the vault's", err)
+		v.warn(ctx, notKept, err)
 	}
 	w.remove()
 }

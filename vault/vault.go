@@ -2,12 +2,12 @@
 // repository library does the storing: packs, deduplication, compression,
 // authenticated encryption, safe concurrent writers.
 //
-// A backup is a tree of Kopia objects (data/… and manifest.json) and one Kopia
+// A backup is a tree of Kopia objects (manifest.json, a map, pages) and one Kopia
 // manifest of type "snapshot" that names its root. Everything is written and
 // made durable, and looked for in the storage, before the one manifest is
 // written: so whoever finds a backup listed finds all of it. What a killed Put
 // left belongs to no manifest, and Maintain gives its space back. Stock Kopia
-// can list and restore a vault, and its garbage collection keeps our backups.
+// can list and verify a vault, and its garbage collection keeps our backups.
 //
 // Start reading at Vault.Put.
 //
