@@ -143,7 +143,7 @@ that "colorfast init" made.
 	a.limitFlags.register(root)
 	for _, c := range []*cobra.Command{
 		a.protectCommand(), a.initCommand(), a.backupCommand(), a.listCommand(), a.showCommand(),
-		a.diffCommand(), a.verifyCommand(), a.restoreCommand(), a.versionCommand(),
+		a.diffCommand(), a.verifyCommand(), a.restoreCommand(), a.vaultCommand(), a.versionCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
 		root.AddCommand(c)
