@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -58,8 +59,10 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 		return fail(err, colorfast.Internal, "store backup")
 	}
 	for i := range c.FileList {
-		c.FileList[i].Same = false
+		f := &c.FileList[i]
+		f.Same, f.Sealed, f.Alike = false, false, nil
 	}
+	c.Basis = ""
 	*m = c
 	return nil
 }
@@ -67,12 +70,13 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 // basis loads what the backup is compared with. Where nothing needs it, a parent
 // that cannot be read makes the backup a full one and no error.
 func (v *Vault) basis(ctx context.Context, m *colorfast.Manifest) (*parent, error) {
-	old, err := v.loadParent(ctx, m.Parent)
+	id := cmp.Or(m.Basis, m.Parent)
+	old, err := v.loadParent(ctx, id)
 	needed := slices.ContainsFunc(m.FileList, func(f colorfast.File) bool { return f.Same })
 	var st *storageError // which may be gone the next time; a full backup would stay
 	switch {
 	case err != nil && (needed || ctx.Err() != nil || errors.As(err, &st)):
-		return nil, fail(err, colorfast.Corrupt, "store backup: read its parent %q", m.Parent)
+		return nil, fail(err, colorfast.Corrupt, "store backup: read its parent %q", id)
 	case err != nil:
 		v.warn(ctx, "parent not read; everything is stored anew", err)
 		return nil, nil
@@ -84,7 +88,7 @@ func (v *Vault) basis(ctx context.Context, m *colorfast.Manifest) (*parent, erro
 		was := old.file(&m.FileList[i], pages.NewCut(f.Size, f.Layout))
 		if was == nil || was.file.Size != f.Size {
 			old.close()
-			return nil, colorfast.Errorf(colorfast.NotFound, "store backup: its parent %q has no such file as %q", m.Parent, f.Path)
+			return nil, colorfast.Errorf(colorfast.NotFound, "store backup: its parent %q has no such file as %q", id, f.Path)
 		}
 	}
 	return old, nil
@@ -124,7 +128,9 @@ func (s *session) run(ctx context.Context, v *Vault, files fs.FS) (err error) {
 	if err := s.storePages(ctx, files); err != nil {
 		return err
 	}
-	s.m.FinishedAt = time.Now().UTC()
+	if s.m.Origin == nil {
+		s.m.FinishedAt = time.Now().UTC()
+	}
 	if err := s.storeTree(ctx); err != nil {
 		return err
 	}
