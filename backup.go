@@ -13,6 +13,9 @@ const Format = 2
 // leaves it unique.
 type BackupID string
 
+// NoBasis stands for no backup in Manifest.Basis.
+const NoBasis = BackupID("none")
+
 // Short returns the first eight characters, which tables show.
 func (id BackupID) Short() string { return string(id[:min(len(id), 8)]) }
 
@@ -123,7 +126,7 @@ type Manifest struct {
 	Backup
 
 	// Basis tells Vault.Put which backup of the vault to compare with, where that
-	// is not Parent; "" means Parent.
+	// is not Parent; "" means Parent, and NoBasis nothing.
 	Basis BackupID `json:"-"`
 
 	Inventory   Inventory   `json:"inventory"`
