@@ -9,11 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"colorfast"
-	"colorfast/vault"
+	"colorfast/copies"
 )
 
 func (a *app) showCommand() *cobra.Command {
 	var source string
+	var from []string
 	c := &cobra.Command{
 		Use:   "show ID|latest",
 		Short: "Show what a backup holds and why it is consistent",
@@ -25,19 +26,24 @@ with an earlier backup, which records have changed since then: +added ~updated
   colorfast show k7f3 --json`,
 		Args: exactly(1, "one ID, or latest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withVault(cmd.Context(), func(v *vault.Vault, _ string) error {
+			return a.withCopies(cmd.Context(), from, func(v colorfast.Vault, _ string, taken func() []copies.Taken) error {
 				m, err := a.manifest(cmd, v, args[0], source)
 				if err != nil {
 					return err
 				}
 				if a.json {
-					return a.printJSON(m)
+					return a.printJSON(struct {
+						*colorfast.Manifest
+						Taken []copies.Taken `json:"taken_from,omitempty"`
+					}{m, taken()})
 				}
+				a.tellTaken(taken())
 				return showManifest(a.stdout, m)
 			})
 		},
 	}
 	c.Flags().StringVar(&source, "source", "", "with latest: of this `PATH` or HOST:PATH")
+	copyFromFlag(c, &from)
 	return c
 }
 
@@ -64,6 +70,9 @@ func showManifest(w io.Writer, m *colorfast.Manifest) error {
 			what = "not known of all collections"
 		}
 		rows = append(rows, []string{"changes", fmt.Sprintf("%s, since backup %s", what, m.Parent)})
+	}
+	if o := m.Origin; o != nil {
+		rows = append(rows, []string{"copy of", fmt.Sprintf("backup %s of vault %s, since %s", o.Backup, o.Vault, when(o.CopiedAt))})
 	}
 	rows = append(rows, consistency(m)...)
 	if c.HotJournal {
