@@ -42,7 +42,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 	if err != nil {
 		return fail(err, colorfast.Internal, "store backup")
 	}
-	s := &session{w: w, p: p, m: &c, old: old, pageKey: v.pageKey}
+	s := &session{w: w, p: p, m: &c, old: old, pageKey: v.pageKey, every: cmp.Or(v.opts.indexEvery, indexEvery)}
 	err = s.run(countAdded(ctx, &s.added), v, files)
 	if err == nil {
 		err = v.commit(ctx, s)
@@ -113,12 +113,14 @@ type session struct {
 	tree  entries      // once stored
 	added atomic.Int64 // bytes added to the storage
 
+	every   int64 // indexEvery
 	indexed int64 // value of added when the index was last written out
 }
 
-// indexEvery is after how many new bytes the index of what was stored so far
-// is written out, because Kopia holds it in memory until then.
-const indexEvery = 8 << 30
+// indexEvery is after how many new bytes the index of what was stored so far is
+// written out: until then Kopia holds it in memory, and whoever comes after a run
+// that was killed does not find what that has stored, and stores it again.
+const indexEvery = 128 << 20
 
 // run stores everything but the manifest that makes it a backup, and returns
 // when it is durable and was found in the storage.
@@ -142,7 +144,7 @@ func (s *session) run(ctx context.Context, v *Vault, files fs.FS) (err error) {
 
 // index writes the index of what was stored so far, if that is much.
 func (s *session) index(ctx context.Context) error {
-	if s.added.Load()-s.indexed < indexEvery {
+	if s.added.Load()-s.indexed < s.every {
 		return nil
 	}
 	s.indexed = s.added.Load()
