@@ -6,9 +6,10 @@ STATICCHECK = .tools/staticcheck-$(STATICCHECK_VERSION)
 TRIALS   ?= 300
 SEED     ?= 1
 FUZZTIME ?= 60s
+FLIPS    ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help build chroma test test-short lint demo torture bench fuzz generate clean
+.PHONY: help build chroma test test-short lint demo torture flips bench fuzz generate clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ demo: build ## the main job on a real Chroma: back up under load, wreck, restore
 
 torture: build ## random trials against real Chromas; TRIALS=300 SEED=1
 	go run ./internal/torture/run -trials $(TRIALS) -seed $(SEED)
+
+flips: ## flip bits in every blob of a small vault, FLIPS=10 places in each
+	COLORFAST_FLIPS=$(FLIPS) go test -count=1 -timeout 60m -v -run '^TestBitFlips$$' ./vault
 
 bench: ## measure freeze times, and what repeated backups cost beside other tools
 	go run ./internal/bench

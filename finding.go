@@ -51,6 +51,11 @@ const (
 	StoredMissing    Code = "stored.missing"
 	StoredDiffers    Code = "stored.differs"
 	StoredRecords    Code = "stored.records-differ"
+	VaultFormat      Code = "vault.format"
+	VaultFormatCopy  Code = "vault.format-copy"
+	VaultIndex       Code = "vault.index"
+	VaultManifests   Code = "vault.manifests"
+	VaultUnused      Code = "vault.unused"
 )
 
 // FindingKind describes a code.
@@ -88,6 +93,11 @@ func Catalogue() []FindingKind {
 		{StoredMissing, Fatal, "Something that the backup needs is not in the vault.", "Use another backup; look into the vault's storage."},
 		{StoredDiffers, Fatal, "A file of the backup does not read back as it was stored.", "Use another backup; look into the vault's storage."},
 		{StoredRecords, Fatal, "Records read from the backup are not those that were sealed in it.", "Use another backup; look into the vault's storage."},
+		{VaultFormat, Fatal, "The blob without which a vault cannot be opened is missing or damaged.", "Run \"colorfast vault repair\", which makes it again from its copy."},
+		{VaultFormatCopy, Risk, "The copy of the blob without which a vault cannot be opened is missing, damaged, or of an older state.", "Run \"colorfast vault repair\", which makes it again."},
+		{VaultIndex, Fatal, "A part of the vault's index is missing or damaged, so that what it tells of is not found.", "Run \"colorfast vault repair\", which makes it again from the packs."},
+		{VaultManifests, Fatal, "What lists backups cannot be read, so that backups are missing from the list.", "Take them from a copy of the vault; look into the vault's storage."},
+		{VaultUnused, Risk, "Something is damaged that no backup needs, but that a repair or a later backup might.", "Run \"colorfast vault repair\"; look into the vault's storage."},
 	}
 }
 

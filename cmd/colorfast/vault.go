@@ -24,6 +24,7 @@ func (a *app) vaultCommand() *cobra.Command {
 	for _, sub := range []*cobra.Command{
 		a.vaultCopyCommand(),
 		a.vaultCopiesCommand(),
+		a.vaultVerifyCommand(),
 	} {
 		sub.Long += "\n\n" + exitHelp
 		c.AddCommand(sub)
