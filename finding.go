@@ -54,6 +54,7 @@ const (
 	VaultFormat      Code = "vault.format"
 	VaultFormatCopy  Code = "vault.format-copy"
 	VaultIndex       Code = "vault.index"
+	VaultUnindexed   Code = "vault.unindexed"
 	VaultManifests   Code = "vault.manifests"
 	VaultUnused      Code = "vault.unused"
 )
@@ -96,6 +97,7 @@ func Catalogue() []FindingKind {
 		{VaultFormat, Fatal, "The blob without which a vault cannot be opened is missing or damaged.", "Run \"colorfast vault repair\", which makes it again from its copy."},
 		{VaultFormatCopy, Risk, "The copy of the blob without which a vault cannot be opened is missing, damaged, or of an older state.", "Run \"colorfast vault repair\", which makes it again."},
 		{VaultIndex, Fatal, "A part of the vault's index is missing or damaged, so that what it tells of is not found.", "Run \"colorfast vault repair\", which makes it again from the packs."},
+		{VaultUnindexed, Note, "Packs are in the vault that its index does not name: those of runs that were killed or are under way, or a part of the index is gone.", "None is needed, unless backups are missing from the list; then run \"colorfast vault repair\"."},
 		{VaultManifests, Fatal, "What lists backups cannot be read, so that backups are missing from the list.", "Take them from a copy of the vault; look into the vault's storage."},
 		{VaultUnused, Risk, "Something is damaged that no backup needs, but that a repair or a later backup might.", "Run \"colorfast vault repair\"; look into the vault's storage."},
 	}

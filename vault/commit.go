@@ -44,6 +44,9 @@ func (s *session) confirm(ctx context.Context) error {
 		g.Go(func() error {
 			deleted, err := stock.holds(gctx, s.w, id)
 			for _, c := range deleted {
+				if err == nil && stillBroken(gctx, s.w, s.known, c) {
+					err = fmt.Errorf("piece %v does not read back: %w", c, blob.ErrInvalidRange)
+				}
 				if err == nil {
 					err = s.w.ContentManager().UndeleteContent(gctx, c)
 				}

@@ -13,6 +13,7 @@ import (
 	"colorfast/pages"
 
 	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
 )
 
 // Put implements colorfast.Vault. The files must implement io.ReaderAt, as those
@@ -33,7 +34,11 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 	if err := v.conn.Refresh(ctx); err != nil { // so as to share what others stored
 		return fail(err, colorfast.Corrupt, "store backup: read the vault's index")
 	}
-	old, err := v.basis(ctx, &c)
+	known, err := readBroken(ctx, v.conn.BlobReader())
+	if err != nil {
+		return fail(err, colorfast.Corrupt, "store backup")
+	}
+	old, err := v.basis(ctx, &c, known)
 	if err != nil {
 		return err
 	}
@@ -42,7 +47,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 	if err != nil {
 		return fail(err, colorfast.Internal, "store backup")
 	}
-	s := &session{w: w, p: p, m: &c, old: old, pageKey: v.pageKey, every: cmp.Or(v.opts.indexEvery, indexEvery)}
+	s := &session{w: w, known: known, p: p, m: &c, old: old, pageKey: v.pageKey, every: cmp.Or(v.opts.indexEvery, indexEvery)}
 	err = s.run(countAdded(ctx, &s.added), v, files)
 	if err == nil {
 		err = v.commit(ctx, s)
@@ -69,7 +74,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 
 // basis loads what the backup is compared with. Where nothing needs it, a parent
 // that cannot be read makes the backup a full one and no error.
-func (v *Vault) basis(ctx context.Context, m *colorfast.Manifest) (*parent, error) {
+func (v *Vault) basis(ctx context.Context, m *colorfast.Manifest, known map[string]blob.ID) (*parent, error) {
 	id := cmp.Or(m.Basis, m.Parent)
 	old, err := v.loadParent(ctx, id)
 	needed := slices.ContainsFunc(m.FileList, func(f colorfast.File) bool { return f.Same })
@@ -80,6 +85,10 @@ func (v *Vault) basis(ctx context.Context, m *colorfast.Manifest) (*parent, erro
 	case err != nil:
 		v.warn(ctx, "parent not read; everything is stored anew", err)
 		return nil, nil
+	}
+	if old.avoid(ctx, v.conn, known) && needed {
+		old.close()
+		return nil, colorfast.Errorf(colorfast.Corrupt, "store backup: its parent %q has lost something", id)
 	}
 	for i, f := range m.FileList {
 		if !f.Same {
@@ -105,7 +114,8 @@ type session struct {
 	w       repo.DirectRepositoryWriter
 	p       colorfast.Progress
 	m       *colorfast.Manifest
-	old     *parent // nil for none
+	old     *parent            // nil for none
+	known   map[string]blob.ID // broken pieces, and their packs
 	pageKey []byte
 
 	pages pages.Map
@@ -127,6 +137,9 @@ const indexEvery = 128 << 20
 func (s *session) run(ctx context.Context, v *Vault, files fs.FS) (err error) {
 	s.p.Begin("storing", totalSize(s.m.FileList))
 	s.sums = v.newSums(ctx, s.m.Source)
+	if err := rewrite(ctx, s.w, s.known); err != nil {
+		return err
+	}
 	if err := s.storePages(ctx, files); err != nil {
 		return err
 	}

@@ -98,6 +98,9 @@ func VerifyVault(ctx context.Context, o Options, what Verification) (*Verified, 
 		return nil, fail(err, colorfast.Internal, "verify vault %q", o.URL)
 	}
 	l.rep.Outcome = colorfast.OutcomeOf(l.rep.Findings)
+	if l.rep.Backups == 0 && l.rep.Packs > 0 && l.rep.Outcome == colorfast.Passed {
+		l.rep.Outcome = colorfast.Unknown // a first run that was killed, or an index that is gone
+	}
 	l.rep.Seconds = time.Since(begun).Seconds()
 	return l.rep, nil
 }
@@ -183,6 +186,15 @@ func (l *look) all(ctx context.Context) (err error) {
 	if err := l.packs(ctx); err != nil {
 		return err
 	}
+	if err := l.unindexed(ctx); err != nil {
+		return err
+	}
+	if _, err := readBroken(ctx, l.conn.BlobReader()); err != nil {
+		if colorfast.KindOf(err) != colorfast.Corrupt {
+			return err
+		}
+		l.find(colorfast.VaultUnused, string(brokenBlob), "%v", err)
+	}
 	if err := l.needs(ctx); err != nil {
 		return err
 	}
@@ -211,6 +223,25 @@ func (l *look) packs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unindexed tells of packs of which the index says nothing.
+func (l *look) unindexed(ctx context.Context) error {
+	named := map[blob.ID]bool{}
+	err := l.conn.ContentReader().IterateContents(ctx, content.IterateOptions{Range: allContents, IncludeDeleted: true}, func(i content.Info) error {
+		named[i.PackBlobID] = true
+		return ctx.Err()
+	})
+	n := 0
+	for id := range l.stock.lengths {
+		if !named[id] {
+			n++
+		}
+	}
+	if n > 0 {
+		l.find(colorfast.VaultUnindexed, "packs", "%d of %d are not in the index", n, l.rep.Packs)
+	}
+	return err
 }
 
 // needs reads of every backup what it needs.

@@ -25,6 +25,7 @@ func (a *app) vaultCommand() *cobra.Command {
 		a.vaultCopyCommand(),
 		a.vaultCopiesCommand(),
 		a.vaultVerifyCommand(),
+		a.vaultRepairCommand(),
 	} {
 		sub.Long += "\n\n" + exitHelp
 		c.AddCommand(sub)
