@@ -228,7 +228,7 @@ func (d *Directory) collections(ctx context.Context, db *sysdb.DB, r *Report) er
 	results := make([]*collection, len(list))
 	var total int64
 	var small []*collection
-	processors := max(2, min(8, runtime.GOMAXPROCS(0)))
+	processors := max(2, min(4, runtime.GOMAXPROCS(0))) // each takes up to 20 MiB
 	for i, c := range list {
 		results[i] = &collection{dir: d.Dir, scratch: d.Scratch, c: c, progress: d.Progress, each: d.Each}
 		total += results[i].size()
