@@ -122,6 +122,26 @@ func (s *stock) holds(ctx context.Context, rep contents, id object.ID) (deleted 
 	return deleted, nil
 }
 
+// fill asks the storage for all packs at once, and returns their lengths.
+func (s *stock) fill(ctx context.Context) (map[blob.ID]int64, error) {
+	all := map[blob.ID]int64{}
+	for _, prefix := range content.PackBlobIDPrefixes {
+		err := s.st.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
+			all[m.BlobID] = m.Length
+			return ctx.Err()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, n := range all {
+		s.packs[id] = func() (int64, error) { return n, nil }
+	}
+	return all, nil
+}
+
 // length asks for a pack's length; whoever asks at the same time waits for the
 // same answer.
 func (s *stock) length(ctx context.Context, id blob.ID) (int64, error) {

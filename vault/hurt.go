@@ -160,7 +160,7 @@ func (l *look) holes(ctx context.Context, m *pages.Map) ([][]colorfast.Span, err
 			_, broken := l.rep.broken[e.id]
 			if !broken {
 				info, err := l.conn.ContentInfo(ctx, e.id)
-				broken = err != nil || l.stock.lengths[info.PackBlobID] < int64(info.PackOffset)+int64(info.PackedLength)
+				broken = err != nil || l.packs[info.PackBlobID] < int64(info.PackOffset)+int64(info.PackedLength)
 			}
 			if broken {
 				out[i] = append(out[i], colorfast.Span{Offset: e.start, Length: e.length})

@@ -113,6 +113,7 @@ type look struct {
 
 	conn    *connection
 	stock   *stock
+	packs   map[blob.ID]int64 // lengths
 	pageKey []byte
 	backups []*needed // newest first
 
@@ -183,7 +184,7 @@ func (l *look) all(ctx context.Context) (err error) {
 	if l.pageKey, err = l.conn.DeriveKey("colorfast pages", 32); err != nil {
 		return err
 	}
-	if err := l.packs(ctx); err != nil {
+	if err := l.list(ctx); err != nil {
 		return err
 	}
 	if err := l.unindexed(ctx); err != nil {
@@ -209,20 +210,12 @@ func (l *look) all(ctx context.Context) (err error) {
 	return l.hurt(ctx)
 }
 
-// packs lists the packs, once, with their lengths.
-func (l *look) packs(ctx context.Context) error {
+// list lists the packs, once, with their lengths.
+func (l *look) list(ctx context.Context) (err error) {
 	l.stock = newStock(l.conn.BlobReader())
-	for _, prefix := range content.PackBlobIDPrefixes {
-		err := l.conn.BlobReader().ListBlobs(ctx, prefix, func(m blob.Metadata) error {
-			l.stock.lengths[m.BlobID] = m.Length
-			l.rep.Packs++
-			return ctx.Err()
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	l.packs, err = l.stock.fill(ctx)
+	l.rep.Packs = len(l.packs)
+	return err
 }
 
 // unindexed tells of packs of which the index says nothing.
@@ -233,7 +226,7 @@ func (l *look) unindexed(ctx context.Context) error {
 		return ctx.Err()
 	})
 	n := 0
-	for id := range l.stock.lengths {
+	for id := range l.packs {
 		if !named[id] {
 			n++
 		}
@@ -366,7 +359,7 @@ func (l *look) bytes(ctx context.Context) error {
 	var total int64
 	each := func(parallel int, fn func(content.Info) error) error {
 		return l.conn.ContentReader().IterateContents(ctx, content.IterateOptions{Range: allContents, IncludeDeleted: true, Parallel: parallel}, func(i content.Info) error {
-			if l.chosen(i.PackBlobID) && l.stock.lengths[i.PackBlobID] >= int64(i.PackOffset+i.PackedLength) {
+			if l.chosen(i.PackBlobID) && l.packs[i.PackBlobID] >= int64(i.PackOffset+i.PackedLength) {
 				return fn(i)
 			}
 			return ctx.Err()
@@ -408,8 +401,8 @@ func (l *look) tails(ctx context.Context) (read int64, err error) {
 		return 0, err
 	}
 	defer func() { _ = w.Close(ctx) }() // nothing was written
-	for _, id := range sortedKeys(l.stock.lengths) {
-		n := l.stock.lengths[id]
+	for _, id := range sortedKeys(l.packs) {
+		n := l.packs[id]
 		if n < 0 || !l.chosen(id) {
 			continue
 		}
