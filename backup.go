@@ -13,8 +13,8 @@ const Format = 2
 // leaves it unique.
 type BackupID string
 
-// NoBasis stands for no backup in Manifest.Basis.
-const NoBasis = BackupID("none")
+// AgainstNothing stands for no backup in Manifest.Against.
+const AgainstNothing = BackupID("none")
 
 // Short returns the first eight characters, which tables show.
 func (id BackupID) Short() string { return string(id[:min(len(id), 8)]) }
@@ -125,9 +125,9 @@ func (b *Backup) Damaged() bool { return b.Verified == Failed }
 type Manifest struct {
 	Backup
 
-	// Basis tells Vault.Put which backup of the vault to compare with, where that
-	// is not Parent; "" means Parent, and NoBasis nothing.
-	Basis BackupID `json:"-"`
+	// Against tells Vault.Put which backup of the vault to compare with, where that
+	// is not Parent; "" means Parent, and AgainstNothing nothing.
+	Against BackupID `json:"-"`
 
 	Inventory   Inventory   `json:"inventory"`
 	Consistency Consistency `json:"consistency"`

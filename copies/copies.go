@@ -56,13 +56,13 @@ type Copied struct {
 	Copy         colorfast.BackupID  `json:"copy"`   // its ID in To
 	Source       colorfast.Source    `json:"source"`
 	RestorePoint time.Time           `json:"restore_point"`
-	Damaged      bool                `json:"damaged"`         // as its source was: copied as it is
-	Basis        colorfast.BackupID  `json:"basis,omitempty"` // of To: the backup that it was compared with; "" for none
-	Bytes        int64               `json:"original_bytes"`  // sum of the files' sizes
-	Read         int64               `json:"read_bytes"`      // of these, read out of From; the rest is as in Basis
-	Stored       int64               `json:"stored_bytes"`    // added to To
-	Verified     colorfast.Outcome   `json:"verified"`        // of the look after its arrival
-	Findings     []colorfast.Finding `json:"findings"`        // of that look; never nil
+	Damaged      bool                `json:"damaged"`                 // as its source was: copied as it is
+	Against      colorfast.BackupID  `json:"compared_with,omitempty"` // of To; "" for nothing
+	Bytes        int64               `json:"original_bytes"`          // sum of the files' sizes
+	Read         int64               `json:"read_bytes"`              // of these, read out of From; the rest is as in Against
+	Stored       int64               `json:"stored_bytes"`            // added to To
+	Verified     colorfast.Outcome   `json:"verified"`                // of the look after its arrival
+	Findings     []colorfast.Finding `json:"findings"`                // of that look; never nil
 	Seconds      float64             `json:"duration_seconds"`
 }
 

@@ -25,7 +25,7 @@ func (j *job) copy(ctx context.Context, b *colorfast.Backup) (*Copied, error) {
 	}
 	identity := b.Identity(j.From.Fingerprint())
 	content := &counted{files: files}
-	old := j.basis(b)
+	old := j.nearest(b)
 	done, err := j.put(ctx, m, identity, old, content)
 	if err != nil && old != nil && unusable(err) {
 		// The copy of the earlier backup is no good. This one must not depend on it.
@@ -45,7 +45,7 @@ func (j *job) copy(ctx context.Context, b *colorfast.Backup) (*Copied, error) {
 		Bytes: done.OriginalBytes, Read: content.read.Load(), Stored: done.StoredBytes, Findings: []colorfast.Finding{},
 	}
 	if old != nil {
-		out.Basis = j.has[old.Identity(j.From.Fingerprint())]
+		out.Against = j.has[old.Identity(j.From.Fingerprint())]
 	}
 	j.rep.Read += out.Read
 	j.rep.Stored += out.Stored
@@ -74,10 +74,10 @@ func unusable(err error) bool {
 	return kind == colorfast.Corrupt || kind == colorfast.NotFound
 }
 
-// basis returns the backup of the source vault whose copy the target has and that
+// nearest returns the backup of the source vault whose copy the target has and that
 // b is best compared with: its parent, else the newest before it, else any of the
 // same source; nil for none.
-func (j *job) basis(b *colorfast.Backup) *colorfast.Backup {
+func (j *job) nearest(b *colorfast.Backup) *colorfast.Backup {
 	var best *colorfast.Backup
 	for i := range j.all { // newest first
 		o := &j.all[i]
@@ -111,12 +111,12 @@ func (j *job) put(ctx context.Context, m *colorfast.Manifest, identity colorfast
 		f.Sealed = f.Type == colorfast.Regular
 	}
 	if old != nil {
-		c.Basis = j.has[old.Identity(j.From.Fingerprint())]
+		c.Against = j.has[old.Identity(j.From.Fingerprint())]
 		if err := j.markAlike(ctx, m, &c, old); err != nil {
 			return nil, err
 		}
 	} else {
-		c.Basis = colorfast.NoBasis
+		c.Against = colorfast.AgainstNothing
 	}
 	if err := j.To.Put(ctx, &c, content, j.p); err != nil {
 		return nil, err

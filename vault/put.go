@@ -67,7 +67,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 		f := &c.FileList[i]
 		f.Same, f.Sealed, f.Alike = false, false, nil
 	}
-	c.Basis = ""
+	c.Against = ""
 	*m = c
 	return nil
 }
@@ -75,7 +75,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 // basis loads what the backup is compared with. Where nothing needs it, a parent
 // that cannot be read makes the backup a full one and no error.
 func (v *Vault) basis(ctx context.Context, m *colorfast.Manifest, known map[string]blob.ID) (*parent, error) {
-	id := cmp.Or(m.Basis, m.Parent)
+	id := cmp.Or(m.Against, m.Parent)
 	old, err := v.loadParent(ctx, id)
 	needed := slices.ContainsFunc(m.FileList, func(f colorfast.File) bool { return f.Same })
 	var st *storageError // which may be gone the next time; a full backup would stay

@@ -191,7 +191,7 @@ func replicaUnread(t *testing.T, v Copyable) {
 		t.Fatal(err)
 	}
 	again := *next
-	again.ID, again.Parent, again.Basis = "", "ffffffffffffffffffffffffffffffff", m.ID
+	again.ID, again.Parent, again.Against = "", "ffffffffffffffffffffffffffffffff", m.ID
 	again.FileList = append([]colorfast.File{}, next.FileList...)
 	for i := range again.FileList {
 		f := &again.FileList[i]
@@ -202,8 +202,8 @@ func replicaUnread(t *testing.T, v Copyable) {
 	}
 	Whole(t, v, again.ID, after)
 	got, err := v.Manifest(t.Context(), again.ID)
-	if err != nil || got.Parent != "ffffffffffffffffffffffffffffffff" || got.Basis != "" || again.Basis != "" {
-		t.Errorf("parent %q, basis %q, %v", got.Parent, got.Basis, err)
+	if err != nil || got.Parent != "ffffffffffffffffffffffffffffffff" || got.Against != "" || again.Against != "" {
+		t.Errorf("parent %q, against %q, %v", got.Parent, got.Against, err)
 	}
 	for i, f := range again.FileList {
 		if f.SHA256 != next.FileList[i].SHA256 || f.Alike != nil {

@@ -73,9 +73,9 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 	p.Begin("storing", total)
 	sums, stored := make([]string, len(m.FileList)), int64(0)
 	var parent *colorfast.Manifest
-	basis := cmp.Or(m.Basis, m.Parent)
+	against := cmp.Or(m.Against, m.Parent)
 	if slices.ContainsFunc(m.FileList, func(f colorfast.File) bool { return f.Same || len(f.Alike) > 0 }) {
-		if parent, err = v.Manifest(ctx, basis); err != nil {
+		if parent, err = v.Manifest(ctx, against); err != nil {
 			return err
 		}
 	}
@@ -87,7 +87,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 		if f.Same {
 			was := find(parent.FileList, f.Path)
 			if was == nil || was.Size != f.Size {
-				return colorfast.Errorf(colorfast.NotFound, "store %q: its parent %q has no such file", f.Path, basis.Short())
+				return colorfast.Errorf(colorfast.NotFound, "store %q: its parent %q has no such file", f.Path, against.Short())
 			}
 			sums[i] = was.SHA256
 			p.Advance(f.Size)
@@ -106,7 +106,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 		f := &done.FileList[i]
 		f.SHA256, f.Same, f.Sealed, f.Alike = s, false, false, nil
 	}
-	done.Basis = ""
+	done.Against = ""
 	if done.Format == 0 {
 		done.Format = colorfast.Format
 	}
