@@ -17,9 +17,11 @@ import (
 )
 
 // copyURLs returns the vaults that hold copies: those of flags, else those that
-// COLORFAST_COPIES names, with commas or spaces between.
+// COLORFAST_COPIES names, with commas or spaces between. Who has set that may use
+// one of these vaults by itself.
 func (a *app) copyURLs(given []string) ([]string, error) {
-	if len(given) == 0 {
+	flags := len(given) > 0
+	if !flags {
 		given = strings.FieldsFunc(a.getenv("COLORFAST_COPIES"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
 	}
 	primary, err := a.url()
@@ -32,9 +34,12 @@ func (a *app) copyURLs(given []string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		if url == primary && !flags {
+			continue
+		}
 		if url == primary {
 			return nil, colorfast.Errorf(colorfast.Usage, "use vault %q as a copy: it is the vault itself", url).
-				WithHint("name another vault in --copy-to, --copy-from or COLORFAST_COPIES")
+				WithHint("name another vault in --to, --copy-to or --copy-from")
 		}
 		out = append(out, url)
 	}

@@ -33,8 +33,9 @@ func Replica(t *testing.T, newVault func(t *testing.T) Copyable) {
 	}
 	t.Run("has a fingerprint of its own", func(t *testing.T) {
 		a, b := fresh(t), fresh(t)
-		if len(a.Fingerprint()) < 16 || a.Fingerprint() != a.Fingerprint() || a.Fingerprint() == b.Fingerprint() {
-			t.Errorf("fingerprints %q and %q", a.Fingerprint(), b.Fingerprint())
+		first, again, other := a.Fingerprint(), a.Fingerprint(), b.Fingerprint()
+		if len(first) < 16 || first != again || first == other {
+			t.Errorf("fingerprints %q, %q and of another vault %q", first, again, other)
 		}
 	})
 	t.Run("reads files at any place", func(t *testing.T) { replicaFiles(t, fresh(t)) })
