@@ -31,6 +31,9 @@ type Copy struct {
 	From, To Vault
 	Backups  []colorfast.BackupID // of From; nil means all
 	Source   string               // only backups whose source matches; "" means all
+	// Again copies what To has already too, as a backup of its own: in the place of
+	// one that is hurt there.
+	Again bool
 	// Level is how deep a look at each backup that has arrived goes: Stored, which
 	// "" means, or Bytes, which reads all of it back.
 	Level    colorfast.Level
@@ -184,7 +187,7 @@ func (c *Copy) plan(ctx context.Context) (*job, error) {
 	for _, b := range slices.Backward(j.all) {
 		switch {
 		case !b.Source.Matches(c.Source), c.Backups != nil && !slices.Contains(c.Backups, b.ID):
-		case j.has[b.Identity(c.From.Fingerprint())] != "":
+		case !c.Again && j.has[b.Identity(c.From.Fingerprint())] != "":
 			j.rep.There++
 		default:
 			j.todo = append(j.todo, b)

@@ -49,7 +49,7 @@ func busyChild(dir, does string, count int) (err error) {
 			return fmt.Errorf("refused: %+v", rep.Refused)
 		}
 	}
-	return nil
+	return printPeak()
 }
 
 // TestProcessesWriteCopyAndMaintain: several processes, as they would run on several
