@@ -1,0 +1,169 @@
+package apart
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// mounted mounts something for the length of a test, which is skipped where this
+// process may not.
+func mounted(t *testing.T, source, point, kind, options string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may mount")
+	}
+	if err := os.MkdirAll(point, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	flags := uintptr(0)
+	if kind == "bind" {
+		flags, kind = unix.MS_BIND, ""
+	}
+	if err := unix.Mount(source, point, kind, flags, options); err != nil {
+		t.Skipf("mount %s on %s: %v", kind, point, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// looped makes a file system in a file and mounts it.
+func looped(t *testing.T, file, point string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may mount")
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(point, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(8 << 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"mke2fs", "-q", "-F", file}, {"mount", "-o", "loop", file, point}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("%s: %v: %s", args[0], err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", point).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+}
+
+// level looks at two places of this very machine.
+func realLevel(t *testing.T, a, b string) (Verdict, []Place) {
+	t.Helper()
+	p := Prober{Offline: true}
+	places := p.Places(t.Context(), a, b)
+	return Between(&places[0], &places[1]), places
+}
+
+func TestRealFolders(t *testing.T) {
+	dir := t.TempDir()
+	v, places := realLevel(t, dir, filepath.Join(dir, "not", "made", "yet"))
+	if v.Level != SameFileSystem {
+		t.Errorf("%+v\n%+v", v, places)
+	}
+	if h := places[0].Host; h.Here != Yes || h.Name == "" {
+		t.Errorf("%+v", h)
+	}
+	if id, err := os.ReadFile("/etc/machine-id"); err == nil && len(id) > 8 && strings.Contains(places[0].Host.ID, strings.TrimSpace(string(id))[:8]) {
+		t.Errorf("the machine-id is shown")
+	}
+}
+
+func TestRealTmpfs(t *testing.T) {
+	dir := t.TempDir()
+	mounted(t, "tmpfs", filepath.Join(dir, "memory"), "tmpfs", "size=1m")
+	v, places := realLevel(t, dir, filepath.Join(dir, "memory", "vault"))
+	if v.Level != SameHost || places[1].Volatile == "" {
+		t.Errorf("%+v\n%+v", v, places[1])
+	}
+}
+
+func TestRealBindMount(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "real"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mounted(t, filepath.Join(dir, "real"), filepath.Join(dir, "bound"), "bind", "")
+	v, places := realLevel(t, dir, filepath.Join(dir, "bound", "vault"))
+	if v.Level != SameFileSystem || places[1].FileSystems[0].Mount != filepath.Join(dir, "bound") {
+		t.Errorf("%+v\n%+v", v, places[1])
+	}
+}
+
+// TestRealOverlay: the upper layer says where the bytes are.
+func TestRealOverlay(t *testing.T) {
+	dir := t.TempDir()
+	mounted(t, "tmpfs", filepath.Join(dir, "memory"), "tmpfs", "size=4m")
+	for _, d := range []string{"lower", "upper", "work", "memory/upper", "memory/work"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lower := "lowerdir=" + dir + "/lower"
+	t.Run("in memory", func(t *testing.T) {
+		mounted(t, "overlay", filepath.Join(dir, "b"), "overlay", lower+",upperdir="+dir+"/memory/upper,workdir="+dir+"/memory/work")
+		v, places := realLevel(t, dir, filepath.Join(dir, "b"))
+		if v.Level != SameHost || places[1].Volatile == "" || places[1].Open {
+			t.Errorf("%+v\n%+v", v, places[1])
+		}
+	})
+	t.Run("on the source's file system", func(t *testing.T) {
+		mounted(t, "overlay", filepath.Join(dir, "a"), "overlay", lower+",upperdir="+dir+"/upper,workdir="+dir+"/work")
+		v, places := realLevel(t, dir, filepath.Join(dir, "a"))
+		if v.Level != SameFileSystem {
+			t.Errorf("%+v\n%+v", v, places[1])
+		}
+	})
+}
+
+func TestRealLoop(t *testing.T) {
+	dir := t.TempDir()
+	looped(t, filepath.Join(dir, "disk.img"), filepath.Join(dir, "loop"))
+	v, places := realLevel(t, dir, filepath.Join(dir, "loop", "vault"))
+	if v.Level != SameFileSystem || len(places[1].FileSystems) != 2 {
+		t.Errorf("on the source's file system: %+v\n%+v", v, places[1])
+	}
+	mounted(t, "tmpfs", filepath.Join(dir, "memory"), "tmpfs", "size=16m")
+	looped(t, filepath.Join(dir, "memory", "disk.img"), filepath.Join(dir, "other"))
+	if v, places = realLevel(t, dir, filepath.Join(dir, "other")); v.Level != SameHost || places[1].Volatile == "" {
+		t.Errorf("in memory: %+v\n%+v", v, places[1])
+	}
+	if v, places = realLevel(t, filepath.Join(dir, "memory"), filepath.Join(dir, "other")); v.Level != SameFileSystem {
+		t.Errorf("both in memory: %+v\n%+v", v, places)
+	}
+}
+
+// TestRealProbeIsQuick: at each backup it must cost next to nothing.
+func TestRealProbeIsQuick(t *testing.T) {
+	began := time.Now()
+	for range 20 {
+		realLevel(t, t.TempDir(), "/")
+	}
+	if took := time.Since(began) / 20; took > 200*time.Millisecond {
+		t.Errorf("one look takes %v", took)
+	} else {
+		t.Logf("one look takes %v", took)
+	}
+}
