@@ -76,13 +76,13 @@ var layers = []layer{
 		why: "where bytes lie is told by the kernel and by URLs: it opens no vault and no source",
 	},
 	{
-		name: "usage", packages: []string{"usage"},
+		name: "ledger", packages: []string{"ledger"},
 		ours: []string{"."},
 		why:  "counting is thought alone: it is handed what a vault holds, and can be tried on anything",
 	},
 	{
 		name: "vault", packages: []string{"vault"},
-		ours:    []string{".", "pages", "usage", "internal/durable"},
+		ours:    []string{".", "ledger", "pages", "internal/durable"},
 		foreign: []string{"github.com/kopia/kopia", "go.uber.org/zap", "golang.org/x/sys", "golang.org/x/sync"},
 		why:     "an adapter sees the words and how pages are cut, so that another one can take its place",
 	},
@@ -97,7 +97,7 @@ var layers = []layer{
 	},
 	{
 		name: "door", packages: []string{"cmd/colorfast"},
-		ours:    []string{".", "apart", "backup", "capture", "diff", "restore", "usage", "verify", "vault", "internal/durable"},
+		ours:    []string{".", "apart", "backup", "capture", "diff", "ledger", "restore", "verify", "vault", "internal/durable"},
 		foreign: []string{"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "github.com/dustin/go-humanize", "golang.org/x/sys", "golang.org/x/term"},
 		why:     "the door translates: it calls verbs and never reads Chroma's files itself",
 	},

@@ -12,7 +12,7 @@ import (
 	"sync"
 
 	"colorfast"
-	"colorfast/usage"
+	"colorfast/ledger"
 
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
@@ -33,7 +33,7 @@ const shortPercent = 60
 // that Kopia keeps is not counted. Errors: Denied, Unreachable, Corrupt where the
 // index or the list of backups cannot be read. A backup of which something is
 // damaged is in Reading.Unread.
-func (v *Vault) Usage(ctx context.Context, p colorfast.Progress) (*usage.Reading, error) {
+func (v *Vault) Usage(ctx context.Context, p colorfast.Progress) (*ledger.Reading, error) {
 	if p == nil {
 		p = colorfast.Quiet{}
 	}
@@ -47,7 +47,7 @@ func (v *Vault) Usage(ctx context.Context, p colorfast.Progress) (*usage.Reading
 		return nil, err
 	}
 	slices.Reverse(list) // the oldest first
-	r, err := v.readUsage(ctx, append(list, others...), p)
+	r, err := v.readUsage(ctx, append(others, list...), p)
 	if err != nil {
 		return nil, fail(err, colorfast.Corrupt, "read the usage of vault %q", v.opts.URL)
 	}
@@ -74,13 +74,13 @@ func (v *Vault) foreign(ctx context.Context) ([]colorfast.Backup, error) {
 	return out, nil
 }
 
-func (v *Vault) readUsage(ctx context.Context, list []colorfast.Backup, p colorfast.Progress) (*usage.Reading, error) {
+func (v *Vault) readUsage(ctx context.Context, list []colorfast.Backup, p colorfast.Progress) (*ledger.Reading, error) {
 	params, err := v.conn.ContentReader().ContentFormat().GetMutableParameters(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := &counting{conn: v.conn, objects: map[object.ID]int{}, out: &usage.Reading{
-		Ledger: usage.NewLedger(int64(params.MaxPackSize) * shortPercent / 100),
+	c := &counting{conn: v.conn, objects: map[object.ID]int{}, out: &ledger.Reading{
+		Ledger: ledger.NewLedger(int64(params.MaxPackSize) * shortPercent / 100),
 		Unread: map[colorfast.BackupID]string{},
 	}}
 	packs, err := c.blobs(ctx)
@@ -90,18 +90,11 @@ func (v *Vault) readUsage(ctx context.Context, list []colorfast.Backup, p colorf
 	if err := c.index(ctx, packs); err != nil {
 		return nil, err
 	}
-	p.Begin("counting", int64(len(list)))
-	sources := map[colorfast.Source]int{}
+	p.Begin("counting", 0)
 	for _, b := range list {
-		s, ok := sources[b.Source]
-		if !ok {
-			s = len(sources)
-			sources[b.Source] = s
-		}
-		if err := c.backup(ctx, b, s); err != nil {
+		if err := c.backup(ctx, b); err != nil {
 			return nil, err
 		}
-		p.Advance(1)
 	}
 	return c.out, nil
 }
@@ -111,7 +104,7 @@ type counting struct {
 	conn    *connection
 	pieces  []pieceKey
 	objects map[object.ID]int // that are in the ledger, by number
-	out     *usage.Reading
+	out     *ledger.Reading
 }
 
 // pieceKey finds the number of a piece. The first 16 bytes of a hash suffice to tell
@@ -141,7 +134,7 @@ func (k pieceKey) compare(o pieceKey) int {
 // blobs lists the storage.
 func (c *counting) blobs(ctx context.Context) (packs map[blob.ID]int, err error) {
 	packs = map[blob.ID]int{}
-	kinds := []usage.Kind{{Name: "data"}, {Name: "metadata"}, {Name: "index"}, {Name: "other"}}
+	kinds := []ledger.Kind{{Name: "data"}, {Name: "metadata"}, {Name: "index"}, {Name: "other"}}
 	err = c.conn.BlobReader().ListBlobs(ctx, "", func(b blob.Metadata) error {
 		kind := &kinds[3]
 		switch b.BlobID[0] {
@@ -191,7 +184,7 @@ func (c *counting) number(id content.ID) (int, error) {
 
 // backup adds a backup and the objects that it needs. If something of it cannot be
 // found out because it is damaged, it is left out.
-func (c *counting) backup(ctx context.Context, b colorfast.Backup, source int) error {
+func (c *counting) backup(ctx context.Context, b colorfast.Backup) error {
 	need, err := c.needs(ctx, b.ID)
 	if err == nil {
 		err = c.resolve(ctx, need)
@@ -205,6 +198,11 @@ func (c *counting) backup(ctx context.Context, b colorfast.Backup, source int) e
 	case err != nil:
 		c.out.Unread[b.ID] = err.Error()
 		return nil
+	}
+	source := slices.Index(c.out.Sources, b.Source)
+	if source < 0 {
+		source = len(c.out.Sources)
+		c.out.Sources = append(c.out.Sources, b.Source)
 	}
 	number := c.out.AddBackup(source)
 	c.out.Backups = append(c.out.Backups, b)

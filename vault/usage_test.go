@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"colorfast"
-	"colorfast/usage"
+	"colorfast/ledger"
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/maintenance"
@@ -93,7 +93,7 @@ func packBytes(t *testing.T, dir string) (n int64) {
 	return n
 }
 
-func readUsage(t *testing.T, v *Vault) *usage.Reading {
+func readUsage(t *testing.T, v *Vault) *ledger.Reading {
 	t.Helper()
 	r, err := v.Usage(t.Context(), nil)
 	if err != nil {
@@ -127,7 +127,7 @@ func TestUsageForetellsWhatADeletionFrees(t *testing.T) {
 			t.Errorf("packs: %d, in the folder are %d", got, before)
 		}
 		chosen := map[int]bool{}
-		holds := r.Ledger.Backups()
+		holds := r.OfBackups()
 		var alone, freed int64
 		for i, b := range r.Backups {
 			for _, id := range victims {
@@ -185,7 +185,7 @@ func TestUsageSums(t *testing.T) {
 		t.Fatalf("%d backups", len(r.Backups))
 	}
 	var alone int64
-	holds, sources := r.Ledger.Backups(), r.Sources()
+	holds, sources := r.OfBackups(), r.OfSources()
 	for i, h := range holds {
 		alone += h.Alone
 		if h.Full < 15<<20 || h.Full != h.Alone+h.Shared || h.Full > r.Totals().Needed {
@@ -241,7 +241,7 @@ func TestUsageOfFormat1(t *testing.T) {
 	if len(r.Backups) != 2 || r.Totals().Needed == 0 {
 		t.Fatalf("%d backups, %+v", len(r.Backups), r.Totals())
 	}
-	for i, h := range r.Ledger.Backups() {
+	for i, h := range r.OfBackups() {
 		if h.Full < r.Totals().Needed/4 || h.Full > r.Totals().Needed || h.Alone <= 0 {
 			t.Errorf("%s: %+v of %+v", r.Backups[i].ID, h, r.Totals())
 		}

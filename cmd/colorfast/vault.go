@@ -21,7 +21,10 @@ func (a *app) vaultCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	for _, sub := range []*cobra.Command{} {
+	for _, sub := range []*cobra.Command{
+		a.vaultWhereCommand(),
+		a.vaultUsageCommand(),
+	} {
 		sub.Long += "\n\n" + exitHelp
 		c.AddCommand(sub)
 	}

@@ -1,11 +1,11 @@
-// Package usage counts what a vault holds: of every backup what it needs, what it
+// Package ledger counts what a vault holds: of every backup what it needs, what it
 // alone holds and what deleting it would give back, of every source the same, and
 // what nobody needs any more; and what that costs.
 //
 // It is pure: whoever knows a vault hands it packs, the pieces in them, the objects
 // that consist of pieces and the backups that consist of objects, all by number.
 // Start reading at Ledger.
-package usage
+package ledger
 
 import (
 	"math/bits"
@@ -19,6 +19,8 @@ type Reading struct {
 	*Ledger
 	// Backups in the order of their numbers in the ledger.
 	Backups []colorfast.Backup
+	// Sources in the order of their numbers in the ledger.
+	Sources []colorfast.Source
 	// Unread are backups whose parts could not be told, because something of them is
 	// damaged or missing, and why. What they hold counts as nobody's.
 	Unread map[colorfast.BackupID]string
@@ -118,13 +120,13 @@ type Holding struct {
 	Freed int64 `json:"freed_bytes"`
 }
 
-// Backups returns what each backup holds.
-func (l *Ledger) Backups() []Holding {
+// OfBackups returns what each backup holds.
+func (l *Ledger) OfBackups() []Holding {
 	return l.holdings(len(l.sources), func(backup int) int { return backup })
 }
 
-// Sources returns what the backups of each source hold together.
-func (l *Ledger) Sources() []Holding {
+// OfSources returns what the backups of each source hold together.
+func (l *Ledger) OfSources() []Holding {
 	return l.holdings(l.nsources, func(backup int) int { return l.sources[backup] })
 }
 

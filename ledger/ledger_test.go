@@ -1,4 +1,4 @@
-package usage
+package ledger
 
 import (
 	"math"
@@ -135,13 +135,13 @@ func TestAgainstThePlainForm(t *testing.T) {
 	for seed := range uint64(400) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		n, l := invent(r)
-		for b, got := range l.Backups() {
+		for b, got := range l.OfBackups() {
 			if want := n.holding(func(x int) bool { return x == b }); got != want {
 				t.Fatalf("seed %d, backup %d: %+v, want %+v", seed, b, got, want)
 			}
 			compared++
 		}
-		for s, got := range l.Sources() {
+		for s, got := range l.OfSources() {
 			if want := n.holding(func(x int) bool { return n.sources[x] == s }); got != want {
 				t.Fatalf("seed %d, source %d: %+v, want %+v", seed, s, got, want)
 			}
@@ -199,7 +199,7 @@ func TestMemory(t *testing.T) {
 	} else {
 		t.Logf("%.1f bytes for a piece", float64(used)/pieces)
 	}
-	h := l.Backups()
+	h := l.OfBackups()
 	if h[0].Full != pieces*(512<<10) || h[0].Alone < 0 {
 		t.Errorf("%+v", h[0])
 	}
