@@ -41,22 +41,22 @@ func is(b bool) Answer {
 	return No
 }
 
-// Level is how far apart two places are. The zero value is Unknown.
-type Level string
+// Distance is how far apart two places are. The zero value is Unknown.
+type Distance string
 
-// The levels, from the worst to the best, and the one that says nothing.
+// The distances, from the worst to the best, and the one that says nothing.
 const (
-	SameFileSystem Level = "same-file-system"
-	SameDisk       Level = "same-disk"
-	SameHost       Level = "same-host"
-	SameZone       Level = "same-zone"
-	SameRegion     Level = "same-region"
-	Apart          Level = "apart"
-	Unknown        Level = ""
+	SameFileSystem Distance = "same-file-system"
+	SameDisk       Distance = "same-disk"
+	SameHost       Distance = "same-host"
+	SameZone       Distance = "same-zone"
+	SameRegion     Distance = "same-region"
+	Apart          Distance = "apart"
+	Unknown        Distance = ""
 )
 
-// String returns the level as a word.
-func (l Level) String() string {
+// String returns the distance as a word.
+func (l Distance) String() string {
 	if l == Unknown {
 		return "unknown"
 	}
@@ -64,7 +64,7 @@ func (l Level) String() string {
 }
 
 // MarshalText implements encoding.TextMarshaler.
-func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+func (l Distance) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
 // Place is what is known of where bytes lie.
 type Place struct {
@@ -118,6 +118,7 @@ type Site struct {
 	Zone     string `json:"zone,omitempty"`
 	ZoneID   string `json:"zone_id,omitempty"` // AWS: the name of the zone that all accounts share
 	Zones    bool   `json:"zones,omitempty"`   // kept in several zones of the region
+	Doubt    string `json:"doubt,omitempty"`   // what of this could not be found out
 }
 
 // None is the provider of a machine that is in no cloud.
@@ -134,7 +135,7 @@ type Shared struct {
 
 // Verdict is how far apart two places are.
 type Verdict struct {
-	Level    Level    `json:"level"`
+	Distance Distance `json:"distance"`
 	Shared   Shared   `json:"shared"`
 	Destroys string   `json:"destroys_both"` // one sentence: what would
 	Doubts   []string `json:"doubts"`        // what could not be found out, of both

@@ -75,20 +75,23 @@ func provider(root fs.FS) string {
 	return None
 }
 
-// site tells where this host stands. doubt says what could not be found out.
-func (p *Prober) site(ctx context.Context) (s Site, doubt string) {
-	s.Provider = provider(p.root)
+// site tells where this host stands.
+func (p *Prober) site(ctx context.Context) Site {
+	s := Site{Provider: provider(p.root)}
 	switch s.Provider {
 	case "aws", "gcp", "azure":
 	case None:
-		return s, ""
+		return s
 	case "":
-		return s, "whether this host is in a cloud, and where it stands"
+		s.Doubt = "whether this host is in a cloud, and where it stands"
+		return s
 	default:
-		return s, "in which region of " + s.Provider + " this host is"
+		s.Doubt = "in which region of " + s.Provider + " this host is"
+		return s
 	}
 	if p.Offline {
-		return s, "in which zone of " + s.Provider + " this host is: it was not asked"
+		s.Doubt = "in which zone of " + s.Provider + " this host is: it was not asked"
+		return s
 	}
 	m := metadata{base: p.Metadata, client: &http.Client{
 		Timeout:       p.Patience,
@@ -102,9 +105,9 @@ func (p *Prober) site(ctx context.Context) (s Site, doubt string) {
 	defer cancel()
 	err := map[string]func(context.Context, *Site) error{"aws": m.aws, "gcp": m.gcp, "azure": m.azure}[s.Provider](ctx, &s)
 	if err != nil {
-		return Site{Provider: s.Provider}, fmt.Sprintf("in which zone of %s this host is: its metadata service does not say", s.Provider)
+		return Site{Provider: s.Provider, Doubt: fmt.Sprintf("in which zone of %s this host is: its metadata service does not say", s.Provider)}
 	}
-	return s, ""
+	return s
 }
 
 // metadata asks the metadata service of a cloud.

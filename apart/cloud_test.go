@@ -22,7 +22,9 @@ func clouded(t *testing.T, file, text, service string) (site Site, doubts string
 	p := m.prober()
 	p.Metadata, p.Patience = service, 300*time.Millisecond
 	got := p.Places(t.Context(), "/srv", "s3://bucket?region=eu-west-1")[0]
-	return got.Site, strings.Join(got.Doubts, "\n")
+	doubts = got.Site.Doubt
+	got.Site.Doubt = ""
+	return got.Site, doubts
 }
 
 // service answers as the metadata services document it, and refuses whoever asks

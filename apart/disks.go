@@ -12,6 +12,9 @@ import (
 // memory is the ID of the one disk that no file system in memory outlives.
 const memory = "memory"
 
+// zpool begins the ID of what all datasets of a pool lie on.
+const zpool = "zfs pool "
+
 // stack is what lies below a block device.
 type stack struct {
 	disks  []Disk

@@ -18,7 +18,7 @@ func Findings(source *Place, copies []Copy) []colorfast.Finding {
 		if c.Holds != No {
 			holding++
 		}
-		if code, ok := codes[c.Verdict.Level]; ok {
+		if code, ok := codes[c.Verdict.Distance]; ok {
 			add(code, name, "%s", c.Verdict.Destroys)
 		}
 		if c.Place.Volatile != "" {
@@ -37,8 +37,8 @@ func Findings(source *Place, copies []Copy) []colorfast.Finding {
 	return out
 }
 
-// codes are the findings that a level is.
-var codes = map[Level]colorfast.Code{
+// codes are the findings that a distance is.
+var codes = map[Distance]colorfast.Code{
 	SameFileSystem: colorfast.ApartFileSystem,
 	SameDisk:       colorfast.ApartDisk,
 	SameHost:       colorfast.ApartHost,
@@ -53,7 +53,7 @@ var codes = map[Level]colorfast.Code{
 func Warning(source, vault *Place) string {
 	v := Between(source, vault)
 	switch {
-	case v.Level == SameFileSystem || v.Level == SameDisk:
+	case v.Distance == SameFileSystem || v.Distance == SameDisk:
 		return "the vault is not apart from the source: " + v.Destroys
 	case vault.Volatile != "":
 		return "the vault does not last: " + vault.Volatile

@@ -11,14 +11,7 @@ import (
 // one disk, in one host, in one zone, in one region. What differs on a rung
 // differs on all below.
 func Between(a, b *Place) Verdict {
-	v := Verdict{Doubts: []string{}}
-	for _, p := range []*Place{a, b} {
-		for _, d := range p.Doubts {
-			if !slices.Contains(v.Doubts, d) {
-				v.Doubts = append(v.Doubts, d)
-			}
-		}
-	}
+	var v Verdict
 	fs, disk := commonFS(a, b), commonDisk(a, b)
 	rungs := []*Answer{&v.Shared.FileSystem, &v.Shared.Disk, &v.Shared.Host, &v.Shared.Zone, &v.Shared.Region}
 	for i, found := range []Answer{oneFS(a, b, fs), oneDisk(a, b, disk), oneHost(&a.Host, &b.Host), oneZone(&a.Site, &b.Site), oneRegion(&a.Site, &b.Site)} {
@@ -34,21 +27,42 @@ func Between(a, b *Place) Verdict {
 			*rungs[i] = No
 		}
 	}
-	v.Level = level(&v.Shared)
+	v.Distance = distance(&v.Shared)
 	v.Destroys = destroys(&v, a, b, fs, disk)
+	v.Doubts = doubts(&v, a, b)
 	return v
 }
 
-// level is the lowest rung that is surely shared. Unknown: none surely is, and one
+// doubts returns what could not be found out and would matter.
+func doubts(v *Verdict, a, b *Place) []string {
+	out := []string{}
+	if v.Distance == SameFileSystem || v.Distance == SameDisk {
+		return out
+	}
+	for _, p := range []*Place{a, b} {
+		all := p.Doubts
+		if v.Shared.Zone == NotKnown || v.Shared.Region == NotKnown {
+			all = append(slices.Clone(all), p.Site.Doubt)
+		}
+		for _, d := range all {
+			if d != "" && !slices.Contains(out, d) {
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
+// distance is the lowest rung that is surely shared. Unknown: none surely is, and one
 // may be.
-func level(s *Shared) Level {
+func distance(s *Shared) Distance {
 	open := false
 	for _, rung := range []struct {
-		Level
+		Distance
 		Answer
 	}{{SameFileSystem, s.FileSystem}, {SameDisk, s.Disk}, {SameHost, s.Host}, {SameZone, s.Zone}, {SameRegion, s.Region}} {
 		if rung.Answer == Yes {
-			return rung.Level
+			return rung.Distance
 		}
 		open = open || rung.Answer == NotKnown
 	}
@@ -143,7 +157,7 @@ func oneZone(a, b *Site) Answer {
 
 // destroys says in one sentence what would destroy both.
 func destroys(v *Verdict, a, b *Place, fs *FileSystem, disk *Disk) string {
-	switch v.Level {
+	switch v.Distance {
 	case SameFileSystem:
 		if b.Kind != "path" {
 			return fmt.Sprintf("whatever empties the bucket of %s takes both", b.Name)
@@ -206,6 +220,8 @@ func (d *Disk) String() string {
 	switch {
 	case d.ID == memory:
 		return "the memory, as at a restart"
+	case strings.HasPrefix(d.ID, zpool):
+		return "the " + d.ID
 	case len(d.Members) > 0:
 		return fmt.Sprintf("the array %s (%s of %s)", d.ID, d.Detail, strings.Join(d.Members, ", "))
 	}

@@ -27,9 +27,9 @@ func TestBuckets(t *testing.T) {
 	other := bucketIn("aws", "eu-west-1", "")
 	other.FileSystems[0].ID, other.Disks[0].ID = "s3 /another", "s3 /another"
 	for name, c := range map[string]struct {
-		a, b  Place
-		level Level
-		says  string
+		a, b     Place
+		distance Distance
+		says     string
 	}{
 		"the same region":        {aws, bucketIn("aws", "eu-west-1", ""), SameRegion, "an outage of the region eu-west-1 of aws"},
 		"another region":         {aws, bucketIn("aws", "us-east-1", ""), Apart, "nothing in one place"},
@@ -45,8 +45,8 @@ func TestBuckets(t *testing.T) {
 		"nothing known, of one":  {aws, Place{}, Unknown, "they may share the file system, disk, host, zone, region"},
 	} {
 		v := Between(&c.a, &c.b)
-		if v.Level != c.level || !strings.Contains(v.Destroys, c.says) {
-			t.Errorf("%s: %s, %q; want %s, %q", name, v.Level, v.Destroys, c.level, c.says)
+		if v.Distance != c.distance || !strings.Contains(v.Destroys, c.says) {
+			t.Errorf("%s: %s, %q; want %s, %q", name, v.Distance, v.Destroys, c.distance, c.says)
 		}
 	}
 }
@@ -55,7 +55,7 @@ func TestBuckets(t *testing.T) {
 // verdict never says that two share something and not what lies above it, and less
 // knowledge never makes it better.
 func TestJudgementIsMonotone(t *testing.T) {
-	rank := map[Level]int{SameFileSystem: 0, SameDisk: 1, SameHost: 2, SameZone: 3, SameRegion: 4, Unknown: 5, Apart: 6}
+	rank := map[Distance]int{SameFileSystem: 0, SameDisk: 1, SameHost: 2, SameZone: 3, SameRegion: 4, Unknown: 5, Apart: 6}
 	var places []Place
 	for _, fs := range []string{"", "8:1", "8:2"} {
 		for _, disk := range []string{"", "sda", "sdb"} {
@@ -87,8 +87,8 @@ func TestJudgementIsMonotone(t *testing.T) {
 					t.Fatalf("%+v and %+v: %+v", a, b, s)
 				}
 			}
-			if v.Level == Apart && strings.Contains(v.Destroys, "not known") || v.Destroys == "" {
-				t.Fatalf("%s: %q", v.Level, v.Destroys)
+			if v.Distance == Apart && strings.Contains(v.Destroys, "not known") || v.Destroys == "" {
+				t.Fatalf("%s: %q", v.Distance, v.Destroys)
 			}
 			for name, less := range map[string]func(*Place){
 				"disks": func(p *Place) { p.Disks = nil }, "file systems": func(p *Place) { p.FileSystems = nil },
@@ -96,8 +96,8 @@ func TestJudgementIsMonotone(t *testing.T) {
 			} {
 				c := b
 				less(&c)
-				if got := Between(&a, &c).Level; got == Apart && v.Level != Apart || v.Level == Unknown && rank[got] < rank[Unknown] {
-					t.Fatalf("without its %s: %s, with them %s: %+v and %+v", name, got, v.Level, a, b)
+				if got := Between(&a, &c).Distance; got == Apart && v.Distance != Apart || v.Distance == Unknown && rank[got] < rank[Unknown] {
+					t.Fatalf("without its %s: %s, with them %s: %+v and %+v", name, got, v.Distance, a, b)
 				}
 			}
 		}
@@ -186,9 +186,9 @@ func TestFindings(t *testing.T) {
 			t.Errorf("%d copies: %s, want %s", len(c.copies), last.Code, c.code)
 		}
 	}
-	for level, code := range codes { // every level but the best is a finding
-		if level == Apart || code == "" {
-			t.Errorf("%s: %q", level, code)
+	for distance, code := range codes { // every distance but the best is a finding
+		if distance == Apart || code == "" {
+			t.Errorf("%s: %q", distance, code)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func TestJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"file_systems":[]`, `"doubts":[]`, `"level":"unknown"`, `"here":"unknown"`, `"disk":"unknown"`} {
+	for _, want := range []string{`"file_systems":[]`, `"doubts":[]`, `"distance":"unknown"`, `"here":"unknown"`, `"disk":"unknown"`} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("no %s in %s", want, b)
 		}

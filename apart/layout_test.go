@@ -1,113 +1,25 @@
 package apart
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 )
-
-// machine is a made-up one: what its kernel shows.
-type machine struct {
-	files fstest.MapFS
-	lines []string                // of mountinfo
-	at    map[string]string       // device numbers of paths, where mountinfo does not tell
-	hosts map[string][]netip.Addr // names that resolve
-	nets  []network
-	asked []string // names that were looked up
-}
-
-func newMachine() *machine {
-	m := &machine{files: fstest.MapFS{}, at: map[string]string{}, hosts: map[string][]netip.Addr{}}
-	m.file("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
-	m.nets = []network{{"lo", netip.MustParsePrefix("127.0.0.1/8")}, {"eth0", netip.MustParsePrefix("10.1.2.3/24")}}
-	return m
-}
-
-func (m *machine) file(name, text string) { m.files[name] = &fstest.MapFile{Data: []byte(text)} }
-
-func (m *machine) link(name, to string) {
-	m.files[name] = &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink}
-}
-
-// block adds a block device: its folder in sysfs below sys/devices, and files in
-// that folder, "name=content". slaves are devices below it.
-func (m *machine) block(device, dir string, slaves []string, files ...string) {
-	name := path.Base(dir)
-	m.link("sys/dev/block/"+device, "../../devices/"+dir)
-	m.link("sys/class/block/"+name, "../../devices/"+dir)
-	m.file("sys/devices/"+dir+"/dev", device+"\n")
-	for _, f := range files {
-		file, text, _ := strings.Cut(f, "=")
-		m.file("sys/devices/"+dir+"/"+file, text+"\n")
-	}
-	for _, s := range slaves {
-		m.link("sys/devices/"+dir+"/slaves/"+s, "../../"+s)
-	}
-}
-
-// disk adds a disk with one partition.
-func (m *machine) disk(name string, minor int) {
-	dir := "pci0000:00/ata1/block/" + name
-	m.block(fmt.Sprintf("8:%d", minor), dir, nil, "device/model=MODEL OF "+name)
-	m.block(fmt.Sprintf("8:%d", minor+1), dir+"/"+name+"1", nil, "partition=1")
-}
-
-// mount adds a line to mountinfo.
-func (m *machine) mount(device, point, kind, source, options string) {
-	m.lines = append(m.lines, fmt.Sprintf("%d 1 %s / %s rw,relatime shared:1 - %s %s rw%s", 20+len(m.lines), device, point, kind, source, options))
-}
-
-// prober gathers the facts of the machine.
-func (m *machine) prober() *Prober {
-	m.file("proc/self/mountinfo", strings.Join(m.lines, "\n")+"\n")
-	return &Prober{
-		root: m.files,
-		locate: func(name string) (location, error) {
-			name = path.Clean(name)
-			if strings.Contains(name, "/nowhere/") {
-				return location{}, errors.New("no such file")
-			}
-			if d := m.at[name]; d != "" {
-				return location{path: name, device: d}, nil
-			}
-			all, err := mounts(m.files)
-			if err != nil {
-				return location{}, err
-			}
-			return location{path: name, device: mountOf(all, location{path: name}).device}, nil
-		},
-		resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
-			m.asked = append(m.asked, host)
-			if a := m.hosts[host]; a != nil {
-				return a, nil
-			}
-			return nil, errors.New("no such host")
-		},
-		own:  func() ([]network, error) { return m.nets, nil },
-		name: func() (string, error) { return "box", nil },
-	}
-}
 
 // layouts are machines with two places and how far apart these are.
 var layouts = map[string]struct {
-	make   func(m *machine)
-	source string // "" is /srv/chroma
-	vault  string
-	level  Level
-	disks  string // of the vault, by ID
-	open   bool   // whether more may lie below the vault
-	says   string // in the verdict's sentence or doubts
+	make     func(m *machine)
+	source   string // "" is /srv/chroma
+	vault    string
+	distance Distance
+	disks    string // of the vault, by ID
+	open     bool   // whether more may lie below the vault
+	says     string // in the verdict's sentence or doubts
 }{
 	"two folders of one partition": {
 		make:  func(m *machine) { m.disk("sda", 0); m.mount("8:1", "/", "ext4", "/dev/sda1", "") },
-		vault: "/home/ada/vault", level: SameFileSystem, disks: "sda", says: "a broken or wiped file system /, or the loss of the disk sda, takes both",
+		vault: "/home/ada/vault", distance: SameFileSystem, disks: "sda", says: "a broken or wiped file system /, or the loss of the disk sda, takes both",
 	},
 	"a bind mount of the same": {
 		make: func(m *machine) {
@@ -115,7 +27,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("8:1", "/mnt/other", "ext4", "/dev/sda1", "")
 		},
-		vault: "/mnt/other/vault", level: SameFileSystem, disks: "sda",
+		vault: "/mnt/other/vault", distance: SameFileSystem, disks: "sda",
 	},
 	"two partitions of one disk": {
 		make: func(m *machine) {
@@ -124,7 +36,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("8:2", "/mnt/b", "xfs", "/dev/sda2", "")
 		},
-		vault: "/mnt/b/vault", level: SameDisk, disks: "sda", says: "the loss of the disk sda takes both",
+		vault: "/mnt/b/vault", distance: SameDisk, disks: "sda", says: "the loss of the disk sda takes both",
 	},
 	"two disks": {
 		make: func(m *machine) {
@@ -133,7 +45,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("8:17", "/mnt/b\\040c", "ext4", "/dev/sdb1", "")
 		},
-		vault: "/mnt/b c/vault", level: SameHost, disks: "sdb", says: "the loss of the host box",
+		vault: "/mnt/b c/vault", distance: SameHost, disks: "sdb", says: "the loss of the host box",
 	},
 	"two namespaces of one NVMe disk": {
 		make: func(m *machine) {
@@ -142,7 +54,7 @@ var layouts = map[string]struct {
 			m.mount("259:0", "/", "ext4", "/dev/nvme0n1", "")
 			m.mount("259:1", "/mnt/b", "ext4", "/dev/nvme0n2", "")
 		},
-		vault: "/mnt/b", level: SameDisk, disks: "nvme0",
+		vault: "/mnt/b", distance: SameDisk, disks: "nvme0",
 	},
 	"LVM over encryption on one disk": {
 		make: func(m *machine) {
@@ -153,7 +65,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("254:1", "/mnt/b", "xfs", "/dev/mapper/vg-lv", "")
 		},
-		vault: "/mnt/b", level: SameDisk, disks: "sda",
+		vault: "/mnt/b", distance: SameDisk, disks: "sda",
 	},
 	"LVM over two disks, of which one is the source's": {
 		make: func(m *machine) {
@@ -163,7 +75,7 @@ var layouts = map[string]struct {
 			m.mount("8:0", "/", "ext4", "/dev/sda", "")
 			m.mount("254:1", "/mnt/b", "xfs", "/dev/mapper/vg-lv", "")
 		},
-		vault: "/mnt/b", level: SameDisk, disks: "sda sdb",
+		vault: "/mnt/b", distance: SameDisk, disks: "sda sdb",
 	},
 	"a device of dm that shows nothing": {
 		make: func(m *machine) {
@@ -172,7 +84,7 @@ var layouts = map[string]struct {
 			m.mount("8:0", "/", "ext4", "/dev/sda", "")
 			m.mount("254:1", "/mnt/b", "xfs", "/dev/mapper/thing", "")
 		},
-		vault: "/mnt/b", level: SameHost, open: true, says: "whether they share a disk is not known",
+		vault: "/mnt/b", distance: SameHost, open: true, says: "whether they share a disk is not known",
 	},
 	"a disk by two ways": {
 		make: func(m *machine) {
@@ -183,7 +95,7 @@ var layouts = map[string]struct {
 			m.mount("8:0", "/", "ext4", "/dev/sda", "")
 			m.mount("254:1", "/mnt/b", "xfs", "/dev/mapper/mpatha", "")
 		},
-		vault: "/mnt/b", level: SameHost, disks: "mpath-3600",
+		vault: "/mnt/b", distance: SameHost, disks: "mpath-3600",
 	},
 	"a mirror of which the source's disk is one half": {
 		make: func(m *machine) {
@@ -193,7 +105,7 @@ var layouts = map[string]struct {
 			m.mount("8:0", "/", "ext4", "/dev/sda", "")
 			m.mount("9:0", "/mnt/b", "ext4", "/dev/md0", "")
 		},
-		vault: "/mnt/b", level: SameHost, disks: "md0",
+		vault: "/mnt/b", distance: SameHost, disks: "md0",
 	},
 	"the same mirror, which has lost a disk": {
 		make: func(m *machine) {
@@ -203,7 +115,7 @@ var layouts = map[string]struct {
 			m.mount("8:0", "/", "ext4", "/dev/sda", "")
 			m.mount("9:0", "/mnt/b", "ext4", "/dev/md0", "")
 		},
-		vault: "/mnt/b", level: SameDisk, disks: "sda sdb",
+		vault: "/mnt/b", distance: SameDisk, disks: "sda sdb",
 	},
 	"two volumes on one mirror": {
 		make: func(m *machine) {
@@ -215,7 +127,7 @@ var layouts = map[string]struct {
 			m.mount("254:1", "/", "ext4", "/dev/mapper/vg-a", "")
 			m.mount("254:2", "/mnt/b", "ext4", "/dev/mapper/vg-b", "")
 		},
-		vault: "/mnt/b", level: SameDisk, disks: "md0", says: "the array md0 (raid1 of sda, sdb)",
+		vault: "/mnt/b", distance: SameDisk, disks: "md0", says: "the array md0 (raid1 of sda, sdb)",
 	},
 	"raid5 with two members on the source's disk": {
 		make: func(m *machine) {
@@ -226,7 +138,7 @@ var layouts = map[string]struct {
 			m.mount("8:0", "/", "ext4", "/dev/sda", "")
 			m.mount("9:0", "/mnt/b", "ext4", "/dev/md0", "")
 		},
-		vault: "/mnt/b", level: SameDisk, disks: "md0 sda",
+		vault: "/mnt/b", distance: SameDisk, disks: "md0 sda",
 	},
 	"raid0": {
 		make: func(m *machine) {
@@ -236,7 +148,7 @@ var layouts = map[string]struct {
 			m.mount("8:0", "/", "ext4", "/dev/sda", "")
 			m.mount("9:0", "/mnt/b", "ext4", "/dev/md0", "")
 		},
-		vault: "/mnt/b", level: SameDisk, disks: "sda sdb",
+		vault: "/mnt/b", distance: SameDisk, disks: "sda sdb",
 	},
 	"a loop file on the source's file system": {
 		make: func(m *machine) {
@@ -245,7 +157,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("7:0", "/mnt/b", "ext4", "/dev/loop0", "")
 		},
-		vault: "/mnt/b", level: SameFileSystem, disks: "sda",
+		vault: "/mnt/b", distance: SameFileSystem, disks: "sda",
 	},
 	"a loop file on another disk": {
 		make: func(m *machine) {
@@ -256,7 +168,7 @@ var layouts = map[string]struct {
 			m.mount("8:17", "/mnt/usb", "ext4", "/dev/sdb1", "")
 			m.mount("7:0", "/mnt/b", "ext4", "/dev/loop0", "")
 		},
-		vault: "/mnt/b", level: SameHost, disks: "sdb",
+		vault: "/mnt/b", distance: SameHost, disks: "sdb",
 	},
 	"a loop file that this namespace does not see": {
 		make: func(m *machine) {
@@ -265,7 +177,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("7:0", "/mnt/b", "ext4", "/dev/loop0", "")
 		},
-		vault: "/mnt/b", level: SameHost, open: true, says: "the file behind the loop device",
+		vault: "/mnt/b", distance: SameHost, open: true, says: "the file behind the loop device",
 	},
 	"a loop that goes round": {
 		make: func(m *machine) {
@@ -274,7 +186,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("7:0", "/mnt/b", "ext4", "/dev/loop0", "")
 		},
-		vault: "/mnt/b", level: SameHost, open: true,
+		vault: "/mnt/b", distance: SameHost, open: true,
 	},
 	"subvolumes of btrfs": {
 		make: func(m *machine) {
@@ -286,7 +198,7 @@ var layouts = map[string]struct {
 			m.mount("0:41", "/mnt/b", "btrfs", "/dev/sda1", ",subvol=/b")
 			m.at["/mnt/b"] = "0:55"
 		},
-		vault: "/mnt/b", level: SameFileSystem, disks: "sda",
+		vault: "/mnt/b", distance: SameFileSystem, disks: "sda",
 	},
 	"a mirror of btrfs beside one of its disks": {
 		make: func(m *machine) {
@@ -299,14 +211,14 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("0:41", "/mnt/b", "btrfs", "/dev/sdb1", "")
 		},
-		vault: "/mnt/b", level: SameHost, disks: "btrfs u",
+		vault: "/mnt/b", distance: SameHost, disks: "btrfs u",
 	},
 	"two datasets of one ZFS pool": {
 		make: func(m *machine) {
 			m.mount("0:30", "/", "zfs", "tank/root", "")
 			m.mount("0:31", "/mnt/b", "zfs", "tank/b", "")
 		},
-		vault: "/mnt/b", level: SameDisk, disks: "zfs pool tank", open: true, says: "ZFS pool tank",
+		vault: "/mnt/b", distance: SameDisk, disks: "zfs pool tank", open: true, says: "the loss of the zfs pool tank takes both",
 	},
 	"ZFS beside a disk": {
 		make: func(m *machine) {
@@ -314,7 +226,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("0:31", "/mnt/b", "zfs", "tank/b", "")
 		},
-		vault: "/mnt/b", level: SameHost, disks: "zfs pool tank", open: true, says: "whether they share a disk is not known",
+		vault: "/mnt/b", distance: SameHost, disks: "zfs pool tank", open: true, says: "whether they share a disk is not known",
 	},
 	"memory": {
 		make: func(m *machine) {
@@ -322,14 +234,14 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("0:25", "/tmp", "tmpfs", "tmpfs", "")
 		},
-		vault: "/tmp/vault", level: SameHost, disks: "memory",
+		vault: "/tmp/vault", distance: SameHost, disks: "memory",
 	},
 	"both in memory": {
 		make: func(m *machine) {
 			m.mount("0:24", "/srv", "tmpfs", "tmpfs", "")
 			m.mount("0:25", "/tmp", "tmpfs", "tmpfs", "")
 		},
-		vault: "/tmp/vault", level: SameDisk, disks: "memory", says: "the memory, as at a restart",
+		vault: "/tmp/vault", distance: SameDisk, disks: "memory", says: "the memory, as at a restart",
 	},
 	"the layer of a container beside a volume": {
 		make: func(m *machine) {
@@ -337,7 +249,7 @@ var layouts = map[string]struct {
 			m.mount("0:50", "/", "overlay", "overlay", ",lowerdir=/nowhere/l,upperdir=/nowhere/u,workdir=/nowhere/w")
 			m.mount("8:1", "/srv", "ext4", "/dev/sda1", "")
 		},
-		vault: "/vault", level: SameHost, open: true, says: "the upper layer of the overlay at /",
+		vault: "/vault", distance: SameHost, open: true, says: "the upper layer of the overlay at /",
 	},
 	"two volumes of a container on one disk": {
 		make: func(m *machine) {
@@ -346,7 +258,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/srv", "ext4", "/dev/sda1", "")
 			m.mount("8:1", "/vault", "ext4", "/dev/sda1", "")
 		},
-		vault: "/vault", level: SameFileSystem, disks: "sda",
+		vault: "/vault", distance: SameFileSystem, disks: "sda",
 	},
 	"an overlay whose upper layer is the source's file system": {
 		make: func(m *machine) {
@@ -354,7 +266,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("0:50", "/mnt/b", "overlay", "overlay", ",lowerdir=/l,upperdir=/u,workdir=/w")
 		},
-		vault: "/mnt/b", level: SameFileSystem, disks: "sda",
+		vault: "/mnt/b", distance: SameFileSystem, disks: "sda",
 	},
 	"NFS from elsewhere": {
 		make: func(m *machine) {
@@ -362,7 +274,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("0:60", "/mnt/nas", "nfs4", "nas:/export/vault", ",vers=4.2,addr=10.9.9.9")
 		},
-		vault: "/mnt/nas", level: Unknown, open: true, says: "they are on different hosts",
+		vault: "/mnt/nas", distance: Unknown, open: true, says: "they are on different hosts",
 	},
 	"NFS from this very host": {
 		make: func(m *machine) {
@@ -370,21 +282,21 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("0:60", "/mnt/nas", "nfs4", "box:/export/vault", ",addr=10.1.2.3")
 		},
-		vault: "/mnt/nas", level: SameHost, open: true, says: "the loss of the host box",
+		vault: "/mnt/nas", distance: SameHost, open: true, says: "the loss of the host box",
 	},
 	"both on one share": {
 		make: func(m *machine) {
 			m.mount("0:60", "/", "nfs4", "nas:/export", ",addr=10.9.9.9")
 			m.mount("0:61", "/mnt/b", "nfs4", "nas:/export", ",addr=10.9.9.9")
 		},
-		vault: "/mnt/b", level: SameFileSystem, open: true,
+		vault: "/mnt/b", distance: SameFileSystem, open: true,
 	},
 	"two shares of one server": {
 		make: func(m *machine) {
 			m.mount("0:60", "/", "nfs4", "nas:/one", ",addr=10.9.9.9")
 			m.mount("0:61", "/mnt/b", "cifs", "//NAS/two", ",addr=10.9.9.9")
 		},
-		vault: "/mnt/b", level: SameHost, open: true,
+		vault: "/mnt/b", distance: SameHost, open: true,
 	},
 	"CIFS whose server does not resolve": {
 		make: func(m *machine) {
@@ -392,7 +304,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("0:60", "/mnt/nas", "cifs", "//nas/share\\040one", "")
 		},
-		vault: "/mnt/nas", level: Unknown, open: true, says: "whether nas is this host",
+		vault: "/mnt/nas", distance: Unknown, open: true, says: "whether nas is this host",
 	},
 	"sshfs": {
 		make: func(m *machine) {
@@ -401,7 +313,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("0:60", "/mnt/far", "fuse.sshfs", "ada@far.example:/vault", "")
 		},
-		vault: "/mnt/far", level: Unknown, open: true, says: "they are on different hosts",
+		vault: "/mnt/far", distance: Unknown, open: true, says: "they are on different hosts",
 	},
 	"a folder that a hypervisor lends": {
 		make: func(m *machine) {
@@ -409,7 +321,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("0:60", "/mnt/b", "virtiofs", "tag", "")
 		},
-		vault: "/mnt/b", level: Unknown, open: true, says: "who serves virtiofs",
+		vault: "/mnt/b", distance: Unknown, open: true, says: "who serves virtiofs",
 	},
 	"a disk over iSCSI": {
 		make: func(m *machine) {
@@ -418,7 +330,7 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("8:16", "/mnt/b", "ext4", "/dev/sdb", "")
 		},
-		vault: "/mnt/b", level: Unknown, disks: "sdb", open: true, says: "who serves the disk sdb",
+		vault: "/mnt/b", distance: Unknown, disks: "sdb", open: true, says: "who serves the disk sdb",
 	},
 	"a mount over another": {
 		make: func(m *machine) {
@@ -428,22 +340,22 @@ var layouts = map[string]struct {
 			m.mount("8:1", "/mnt/b", "ext4", "/dev/sda1", "")
 			m.mount("8:17", "/mnt/b", "ext4", "/dev/sdb1", "")
 		},
-		vault: "/mnt/b/vault", level: SameHost, disks: "sdb",
+		vault: "/mnt/b/vault", distance: SameHost, disks: "sdb",
 	},
 	"no sysfs": {
 		make: func(m *machine) {
 			m.mount("8:1", "/", "ext4", "/dev/sda1", "")
 			m.mount("8:17", "/mnt/b", "ext4", "/dev/sdb1", "")
 		},
-		vault: "/mnt/b/vault", level: SameHost, open: true, says: "sysfs does not show block device 8:17",
+		vault: "/mnt/b/vault", distance: SameHost, open: true, says: "sysfs does not show block device 8:17",
 	},
 	"no sysfs, one device": {
 		make:  func(m *machine) { m.mount("8:1", "/", "ext4", "/dev/sda1", "") },
-		vault: "/mnt/b/vault", level: SameFileSystem, open: true,
+		vault: "/mnt/b/vault", distance: SameFileSystem, open: true,
 	},
 	"a path that cannot be looked at": {
 		make:  func(m *machine) { m.disk("sda", 0); m.mount("8:1", "/", "ext4", "/dev/sda1", "") },
-		vault: "/nowhere/vault", level: SameHost, open: true, says: "where \"/nowhere/vault\" lies",
+		vault: "/nowhere/vault", distance: SameHost, open: true, says: "where \"/nowhere/vault\" lies",
 	},
 }
 
@@ -457,8 +369,8 @@ func TestLayouts(t *testing.T) {
 			l.make(m)
 			places := m.prober().Places(t.Context(), "/srv/chroma", l.vault)
 			v := Between(&places[0], &places[1])
-			if v.Level != l.level {
-				t.Errorf("level %s, want %s\n%+v", v.Level, l.level, v)
+			if v.Distance != l.distance {
+				t.Errorf("distance %s, want %s\n%+v", v.Distance, l.distance, v)
 			}
 			var disks []string
 			for _, d := range places[1].Disks {
@@ -471,11 +383,11 @@ func TestLayouts(t *testing.T) {
 			if all := v.Destroys + "\n" + strings.Join(v.Doubts, "\n"); !strings.Contains(all, l.says) {
 				t.Errorf("it does not say %q:\n%s", l.says, all)
 			}
-			if back := Between(&places[1], &places[0]); back.Level != v.Level || back.Shared != v.Shared {
-				t.Errorf("the other way round it is %s", back.Level)
+			if back := Between(&places[1], &places[0]); back.Distance != v.Distance || back.Shared != v.Shared {
+				t.Errorf("the other way round it is %s", back.Distance)
 			}
-			if self := Between(&places[1], &places[1]); self.Level != SameFileSystem && len(places[1].FileSystems) > 0 {
-				t.Errorf("a place and itself: %s", self.Level)
+			if self := Between(&places[1], &places[1]); self.Distance != SameFileSystem && len(places[1].FileSystems) > 0 {
+				t.Errorf("a place and itself: %s", self.Distance)
 			}
 		})
 	}

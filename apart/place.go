@@ -97,14 +97,10 @@ func (p *Prober) Places(ctx context.Context, names ...string) []Place {
 	if !away {
 		return out
 	}
-	site, doubt := q.site(ctx)
+	site := q.site(ctx)
 	for i := range out {
-		if out[i].Host.Here != Yes {
-			continue
-		}
-		out[i].Site = site
-		if doubt != "" {
-			out[i].doubt(doubt)
+		if out[i].Host.Here == Yes {
+			out[i].Site = site
 		}
 	}
 	return out
@@ -155,7 +151,7 @@ func (p *Prober) descend(ctx context.Context, out *Place, all []mount, at locati
 		pool, _, _ := strings.Cut(m.source, "/")
 		fsys.ID = "zfs " + m.source
 		s = unknownStack("the disks of the ZFS pool %s", pool)
-		s.disks = []Disk{{ID: "zfs pool " + pool}}
+		s.disks = []Disk{{ID: zpool + pool}}
 	case m.kind == "btrfs":
 		fsys.ID, s = poolOfBtrfs(p.root, m.source)
 	case !virtual(m.device):

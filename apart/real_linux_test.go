@@ -69,8 +69,8 @@ func looped(t *testing.T, file, point string) {
 	})
 }
 
-// level looks at two places of this very machine.
-func realLevel(t *testing.T, a, b string) (Verdict, []Place) {
+// distance looks at two places of this very machine.
+func realDistance(t *testing.T, a, b string) (Verdict, []Place) {
 	t.Helper()
 	p := Prober{Offline: true}
 	places := p.Places(t.Context(), a, b)
@@ -79,8 +79,8 @@ func realLevel(t *testing.T, a, b string) (Verdict, []Place) {
 
 func TestRealFolders(t *testing.T) {
 	dir := t.TempDir()
-	v, places := realLevel(t, dir, filepath.Join(dir, "not", "made", "yet"))
-	if v.Level != SameFileSystem {
+	v, places := realDistance(t, dir, filepath.Join(dir, "not", "made", "yet"))
+	if v.Distance != SameFileSystem {
 		t.Errorf("%+v\n%+v", v, places)
 	}
 	if h := places[0].Host; h.Here != Yes || h.Name == "" {
@@ -94,8 +94,8 @@ func TestRealFolders(t *testing.T) {
 func TestRealTmpfs(t *testing.T) {
 	dir := t.TempDir()
 	mounted(t, "tmpfs", filepath.Join(dir, "memory"), "tmpfs", "size=1m")
-	v, places := realLevel(t, dir, filepath.Join(dir, "memory", "vault"))
-	if v.Level != SameHost || places[1].Volatile == "" {
+	v, places := realDistance(t, dir, filepath.Join(dir, "memory", "vault"))
+	if v.Distance != SameHost || places[1].Volatile == "" {
 		t.Errorf("%+v\n%+v", v, places[1])
 	}
 }
@@ -106,8 +106,8 @@ func TestRealBindMount(t *testing.T) {
 		t.Fatal(err)
 	}
 	mounted(t, filepath.Join(dir, "real"), filepath.Join(dir, "bound"), "bind", "")
-	v, places := realLevel(t, dir, filepath.Join(dir, "bound", "vault"))
-	if v.Level != SameFileSystem || places[1].FileSystems[0].Mount != filepath.Join(dir, "bound") {
+	v, places := realDistance(t, dir, filepath.Join(dir, "bound", "vault"))
+	if v.Distance != SameFileSystem || places[1].FileSystems[0].Mount != filepath.Join(dir, "bound") {
 		t.Errorf("%+v\n%+v", v, places[1])
 	}
 }
@@ -124,15 +124,15 @@ func TestRealOverlay(t *testing.T) {
 	lower := "lowerdir=" + dir + "/lower"
 	t.Run("in memory", func(t *testing.T) {
 		mounted(t, "overlay", filepath.Join(dir, "b"), "overlay", lower+",upperdir="+dir+"/memory/upper,workdir="+dir+"/memory/work")
-		v, places := realLevel(t, dir, filepath.Join(dir, "b"))
-		if v.Level != SameHost || places[1].Volatile == "" || places[1].Open {
+		v, places := realDistance(t, dir, filepath.Join(dir, "b"))
+		if v.Distance != SameHost || places[1].Volatile == "" || places[1].Open {
 			t.Errorf("%+v\n%+v", v, places[1])
 		}
 	})
 	t.Run("on the source's file system", func(t *testing.T) {
 		mounted(t, "overlay", filepath.Join(dir, "a"), "overlay", lower+",upperdir="+dir+"/upper,workdir="+dir+"/work")
-		v, places := realLevel(t, dir, filepath.Join(dir, "a"))
-		if v.Level != SameFileSystem {
+		v, places := realDistance(t, dir, filepath.Join(dir, "a"))
+		if v.Distance != SameFileSystem {
 			t.Errorf("%+v\n%+v", v, places[1])
 		}
 	})
@@ -141,16 +141,16 @@ func TestRealOverlay(t *testing.T) {
 func TestRealLoop(t *testing.T) {
 	dir := t.TempDir()
 	looped(t, filepath.Join(dir, "disk.img"), filepath.Join(dir, "loop"))
-	v, places := realLevel(t, dir, filepath.Join(dir, "loop", "vault"))
-	if v.Level != SameFileSystem || len(places[1].FileSystems) != 2 {
+	v, places := realDistance(t, dir, filepath.Join(dir, "loop", "vault"))
+	if v.Distance != SameFileSystem || len(places[1].FileSystems) != 2 {
 		t.Errorf("on the source's file system: %+v\n%+v", v, places[1])
 	}
 	mounted(t, "tmpfs", filepath.Join(dir, "memory"), "tmpfs", "size=16m")
 	looped(t, filepath.Join(dir, "memory", "disk.img"), filepath.Join(dir, "other"))
-	if v, places = realLevel(t, dir, filepath.Join(dir, "other")); v.Level != SameHost || places[1].Volatile == "" {
+	if v, places = realDistance(t, dir, filepath.Join(dir, "other")); v.Distance != SameHost || places[1].Volatile == "" {
 		t.Errorf("in memory: %+v\n%+v", v, places[1])
 	}
-	if v, places = realLevel(t, filepath.Join(dir, "memory"), filepath.Join(dir, "other")); v.Level != SameFileSystem {
+	if v, places = realDistance(t, filepath.Join(dir, "memory"), filepath.Join(dir, "other")); v.Distance != SameFileSystem {
 		t.Errorf("both in memory: %+v\n%+v", v, places)
 	}
 }
@@ -159,7 +159,7 @@ func TestRealLoop(t *testing.T) {
 func TestRealProbeIsQuick(t *testing.T) {
 	began := time.Now()
 	for range 20 {
-		realLevel(t, t.TempDir(), "/")
+		realDistance(t, t.TempDir(), "/")
 	}
 	if took := time.Since(began) / 20; took > 200*time.Millisecond {
 		t.Errorf("one look takes %v", took)

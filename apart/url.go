@@ -93,7 +93,7 @@ func (p *Prober) bucket(ctx context.Context, out *Place, u *url.URL, query url.V
 		out.Site.ZoneID, out.Site.Zones = m[1], false
 	}
 	if region == "" {
-		out.doubt(fmt.Sprintf("the region of the bucket %s", out.Name))
+		out.Site.Doubt = fmt.Sprintf("the region of the bucket %s", out.Name)
 	}
 }
 

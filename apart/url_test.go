@@ -54,7 +54,7 @@ func TestURLs(t *testing.T) {
 		if p.Name != c.name || p.Host.Here != c.here || p.Host.Service != c.service || p.Site.Provider != c.provider && c.here != Yes || p.Site.Region != c.region {
 			t.Errorf("%s: %+v", url, p)
 		}
-		if !strings.Contains(strings.Join(p.Doubts, "\n"), c.doubt) {
+		if !strings.Contains(strings.Join(append(p.Doubts, p.Site.Doubt), "\n"), c.doubt) {
 			t.Errorf("%s: %q does not say %q", url, p.Doubts, c.doubt)
 		}
 		for _, s := range append(p.Doubts, p.Name) {
@@ -88,7 +88,7 @@ func TestOffline(t *testing.T) {
 	p := m.prober()
 	p.Offline, p.Metadata = true, "http://127.0.0.1:1"
 	got := p.Places(t.Context(), "/srv", "sftp://far.example/x")
-	if len(m.asked) > 0 || got[1].Host.Here != NotKnown || !strings.Contains(strings.Join(got[0].Doubts, "\n"), "it was not asked") {
+	if len(m.asked) > 0 || got[1].Host.Here != NotKnown || !strings.Contains(got[0].Site.Doubt, "it was not asked") {
 		t.Errorf("asked for %q; %+v", m.asked, got)
 	}
 }

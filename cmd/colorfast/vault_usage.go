@@ -160,12 +160,20 @@ func (u *usageReport) print(out *used, all int64) error {
 	for _, k := range out.Kinds {
 		rows = append(rows, []string{k.Name, humanize.Comma(k.Blobs), size(k.Bytes)})
 	}
-	t := &out.Totals
 	if err := table(u.stdout, append(rows, []string{"all", "", size(all)})); err != nil {
 		return err
 	}
-	fmt.Fprintf(u.stdout, "\nneeded by backups %s; given back by the next maintenances %s; not needed, or beside the pieces, in packs that are %s\n\n",
-		size(t.Needed), size(t.Reclaimable), size(t.Held))
+	fmt.Fprintln(u.stdout)
+	t := &out.Totals
+	if err := table(u.stdout, [][]string{
+		{"OF DATA AND METADATA", "SIZE"},
+		{"needed", size(t.Needed)},
+		{"given back by maintenance, when it may", size(t.Reclaimable)},
+		{"not needed, in packs that are; and packing", size(t.Held)},
+	}); err != nil {
+		return err
+	}
+	fmt.Fprintln(u.stdout)
 	rows = [][]string{{"BACKUP", "SOURCE", "RESTORE POINT", "FULL", "SHARED", "ALONE", "FREED"}}
 	for _, b := range out.Backups {
 		rows = append(rows, []string{b.ID.Short(), b.Source.String(), when(b.backup.RestorePoint), size(b.Full), size(b.Shared), size(b.Alone), size(b.Freed)})

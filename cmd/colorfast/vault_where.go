@@ -33,7 +33,7 @@ that the vault has backups of. --also names further vaults.
 What cannot be found out is said to be unknown. The kernel is asked, and the names
 of hosts are looked up. Only where the firmware says that this host is in AWS,
 Google Cloud or Azure, and a vault is not on it, that cloud's metadata service is
-asked for the zone. Levels, from the worst: same-file-system, same-disk, same-host,
+asked for the zone. Distances, from the worst: same-file-system, same-disk, same-host,
 same-zone, same-region, apart; unknown.`,
 		Example: `  colorfast vault where /srv/chroma
   colorfast vault where --also s3://acme-backups/chroma?region=eu-west-1 --json`,
@@ -282,7 +282,7 @@ func immutable(url string) apart.Answer {
 
 func (w *where) show(l *located) error {
 	fmt.Fprintf(w.stdout, "source %s: on %s\n\n", l.Source, lies(&l.Place))
-	rows := [][]string{{"VAULT", "LEVEL", "BACKUPS", "NEWEST", "LIES ON"}}
+	rows := [][]string{{"VAULT", "DISTANCE", "BACKUPS", "NEWEST", "LIES ON"}}
 	for i := range l.Vaults {
 		v := &l.Vaults[i]
 		newest := "-"
@@ -293,7 +293,7 @@ func (w *where) show(l *located) error {
 		if v.Holds == apart.NotKnown {
 			backups = "?"
 		}
-		rows = append(rows, []string{v.Place.Name, v.Level.String(), backups, newest, lies(&v.Place)})
+		rows = append(rows, []string{v.Place.Name, v.Distance.String(), backups, newest, lies(&v.Place)})
 	}
 	if err := table(w.stdout, rows); err != nil {
 		return err
