@@ -35,8 +35,9 @@ func mounted(t *testing.T, source, point, kind, options string) {
 	})
 }
 
-// looped makes a file system in a file and mounts it.
-func looped(t *testing.T, file, point string) {
+// looped makes a file system in a file, with a command that gets its name, and mounts
+// it.
+func looped(t *testing.T, file, point string, size int64, mkfs ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root may mount")
@@ -51,13 +52,13 @@ func looped(t *testing.T, file, point string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Truncate(8 << 20); err != nil {
+	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"mke2fs", "-q", "-F", file}, {"mount", "-o", "loop", file, point}} {
+	for _, args := range [][]string{append(mkfs, file), {"mount", "-o", "loop", file, point}} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Skipf("%s: %v: %s", args[0], err, out)
 		}
@@ -140,18 +141,44 @@ func TestRealOverlay(t *testing.T) {
 
 func TestRealLoop(t *testing.T) {
 	dir := t.TempDir()
-	looped(t, filepath.Join(dir, "disk.img"), filepath.Join(dir, "loop"))
+	looped(t, filepath.Join(dir, "disk.img"), filepath.Join(dir, "loop"), 8<<20, "mke2fs", "-q", "-F")
 	v, places := realDistance(t, dir, filepath.Join(dir, "loop", "vault"))
 	if v.Distance != SameFileSystem || len(places[1].FileSystems) != 2 {
 		t.Errorf("on the source's file system: %+v\n%+v", v, places[1])
 	}
 	mounted(t, "tmpfs", filepath.Join(dir, "memory"), "tmpfs", "size=16m")
-	looped(t, filepath.Join(dir, "memory", "disk.img"), filepath.Join(dir, "other"))
+	looped(t, filepath.Join(dir, "memory", "disk.img"), filepath.Join(dir, "other"), 8<<20, "mke2fs", "-q", "-F")
 	if v, places = realDistance(t, dir, filepath.Join(dir, "other")); v.Distance != SameHost || places[1].Volatile == "" {
 		t.Errorf("in memory: %+v\n%+v", v, places[1])
 	}
 	if v, places = realDistance(t, filepath.Join(dir, "memory"), filepath.Join(dir, "other")); v.Distance != SameFileSystem {
 		t.Errorf("both in memory: %+v\n%+v", v, places)
+	}
+}
+
+// TestRealBtrfs: subvolumes have device numbers of their own, and are one file system.
+func TestRealBtrfs(t *testing.T) {
+	dir := t.TempDir()
+	pool := filepath.Join(dir, "pool")
+	looped(t, filepath.Join(dir, "btrfs.img"), pool, 256<<20, "mkfs.btrfs", "-q")
+	for _, name := range []string{"a", "b"} {
+		if out, err := exec.Command("btrfs", "subvolume", "create", filepath.Join(pool, name)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	at, err := locate(filepath.Join(pool, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err := locate(filepath.Join(pool, "b")); err != nil || other.device == at.device {
+		t.Errorf("%+v, %+v, %v: the subvolumes have one number", at, other, err)
+	}
+	v, places := realDistance(t, filepath.Join(pool, "a"), filepath.Join(pool, "b"))
+	if v.Distance != SameFileSystem || !strings.HasPrefix(places[1].FileSystems[0].ID, "btrfs ") || strings.Contains(places[1].FileSystems[0].ID, "/") {
+		t.Errorf("%+v\n%+v", v, places[1])
+	}
+	if v, places = realDistance(t, dir, filepath.Join(pool, "b")); v.Distance != SameFileSystem || places[1].Open {
+		t.Errorf("its file is on the source's: %+v\n%+v", v, places[1])
 	}
 }
 
