@@ -1,10 +1,12 @@
 package apart
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -179,6 +181,57 @@ func TestRealBtrfs(t *testing.T) {
 	}
 	if v, places = realDistance(t, dir, filepath.Join(pool, "b")); v.Distance != SameFileSystem || places[1].Open {
 		t.Errorf("its file is on the source's: %+v\n%+v", v, places[1])
+	}
+}
+
+// inContainer is set for the child that TestRealContainer starts.
+const inContainer = "COLORFAST_TEST_IN_CONTAINER"
+
+// TestRealContainer looks from within one: an overlay is the root, and a volume is
+// mounted in it.
+func TestRealContainer(t *testing.T) {
+	if os.Getenv(inContainer) != "" {
+		p := Prober{Offline: true}
+		places := p.Places(t.Context(), "/volume/chroma", "/vault", "/volume/vault")
+		b, err := json.Marshal([]any{Between(&places[0], &places[1]), places[1], Between(&places[0], &places[2]), p.fill().contained()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("found %s", b)
+		return
+	}
+	dir := t.TempDir()
+	for _, d := range []string{"layers", "root", "volume"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	layers, root := filepath.Join(dir, "layers"), filepath.Join(dir, "root")
+	mounted(t, "tmpfs", layers, "tmpfs", "size=16m")
+	for _, d := range []string{"upper", "work"} {
+		if err := os.Mkdir(filepath.Join(layers, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mounted(t, "overlay", root, "overlay", "lowerdir=/,upperdir="+layers+"/upper,workdir="+layers+"/work")
+	mounted(t, filepath.Join(dir, "volume"), root+"/volume", "bind", "")
+	mounted(t, "proc", root+"/proc", "proc", "")
+	mounted(t, "/sys", root+"/sys", "bind", "")
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "-test.run=^TestRealContainer$", "-test.v")
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), inContainer+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, want := range []string{`found [{"distance":"same-host"`, `"disk":"unknown"`, "the upper layer of the overlay at /", "in the layer of a container", `{"distance":"same-file-system"`, `,true]`} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("it does not find %s:\n%s", want, out)
+		}
 	}
 }
 
