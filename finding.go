@@ -57,6 +57,16 @@ const (
 	VaultUnindexed   Code = "vault.unindexed"
 	VaultManifests   Code = "vault.manifests"
 	VaultUnused      Code = "vault.unused"
+	ApartFileSystem  Code = "apart.same-file-system"
+	ApartDisk        Code = "apart.same-disk"
+	ApartHost        Code = "apart.same-host"
+	ApartZone        Code = "apart.same-zone"
+	ApartRegion      Code = "apart.same-region"
+	ApartUnknown     Code = "apart.unknown"
+	ApartVolatile    Code = "apart.volatile"
+	ApartNoBackup    Code = "apart.no-backup"
+	ApartOneVault    Code = "apart.one-vault"
+	ApartDeletable   Code = "apart.deletable"
 )
 
 // FindingKind describes a code.
@@ -100,6 +110,16 @@ func Catalogue() []FindingKind {
 		{VaultUnindexed, Note, "Packs are in the vault that its index does not name: those of runs that were killed or are under way, or a part of the index is gone.", "None is needed, unless backups are missing from the list; then run \"colorfast vault repair\"."},
 		{VaultManifests, Fatal, "What lists backups cannot be read, so that backups are missing from the list.", "Take them from a copy of the vault; look into the vault's storage."},
 		{VaultUnused, Risk, "Something is damaged that no backup needs, but that a repair or a later backup might.", "Run \"colorfast vault repair\"; look into the vault's storage."},
+		{ApartFileSystem, Risk, "The vault is on the source's file system, or in its bucket: what destroys one destroys both.", "Make a vault on another disk, best on another host."},
+		{ApartDisk, Risk, "The vault is on the source's disk: its loss takes both.", "Make a vault on another disk, best on another host."},
+		{ApartHost, Risk, "The vault is on the source's host: fire, theft, or whoever takes the host over takes both.", "Keep a vault on another host or in object storage too."},
+		{ApartZone, Note, "The vault is in the source's zone of the same cloud.", "Keep a vault in another zone or region too."},
+		{ApartRegion, Note, "The vault is in the source's region of the same cloud.", "Keep a vault in another region or with somebody else too, if an outage of a region is more than you can bear."},
+		{ApartUnknown, Note, "How far apart the vault and the source are cannot be told.", "See \"colorfast vault where\" for what is not known; find out, or keep a vault where you know it."},
+		{ApartVolatile, Risk, "It is in memory or in a container's layer, and is lost though nothing breaks.", "Move it to a disk or a volume that outlives restarts and containers."},
+		{ApartNoBackup, Risk, "No vault holds a backup of the source that is not damaged.", "Run \"colorfast backup PATH\"."},
+		{ApartOneVault, Note, "There is one vault, so a mistake or an attack on it leaves the source alone.", "Keep a second vault, apart from the first."},
+		{ApartDeletable, Risk, "Whoever may write to the vault may delete every backup in it.", "Keep a vault in a storage that locks what it holds, or one that is taken offline."},
 	}
 }
 

@@ -104,8 +104,8 @@ func (l *look) files(ctx context.Context, b *needed, h *Hurt) error {
 		return ctx.Err()
 	}
 	if m.Format < 2 {
-		err := t.eachFile(ctx, dataName, func(p string, id object.ID) {
-			if l.bad[id] != nil {
+		err := t.walk(ctx, dataName, func(p string, e *snapshot.DirEntry) {
+			if e.Type != snapshot.EntryTypeDirectory && l.bad[e.ObjectID] != nil {
 				h.Files = append(h.Files, strings.TrimPrefix(p, dataName+"/"))
 			}
 		})
@@ -129,8 +129,8 @@ func (l *look) files(ctx context.Context, b *needed, h *Hurt) error {
 	}
 	slices.Sort(h.Files)
 	h.Collections = m.Inventory.In(h.Files)
-	if len(h.Files) == 0 && slices.ContainsFunc(b.objects[:min(len(b.objects), 4)], func(id object.ID) bool { return l.bad[id] != nil }) {
-		h.Whole = true // what keeps its objects alive, or a part of it that was still in memory
+	if slices.ContainsFunc(b.meta, func(id object.ID) bool { return l.bad[id] != nil }) {
+		h.Whole = true // it was read just now, and may not be the next time
 	}
 	return nil
 }
@@ -188,29 +188,4 @@ func touches(f *pagedFile, holes [][]colorfast.Span) bool {
 		}
 	}
 	return false
-}
-
-// each calls fn with all objects below a directory.
-func (t *tree) each(ctx context.Context, dir string, fn func(object.ID)) error {
-	return t.eachFile(ctx, dir, func(_ string, id object.ID) { fn(id) })
-}
-
-// eachFile calls fn with the path and the object of all that is below a directory.
-func (t *tree) eachFile(ctx context.Context, dir string, fn func(string, object.ID)) error {
-	t.mu.Lock()
-	list, err := t.dir(ctx, dir)
-	t.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	for name, e := range list {
-		p := dir + "/" + name
-		fn(p, e.ObjectID)
-		if e.Type == snapshot.EntryTypeDirectory {
-			if err := t.eachFile(ctx, p, fn); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -47,7 +47,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 	if err != nil {
 		return fail(err, colorfast.Internal, "store backup")
 	}
-	s := &session{w: w, known: known, p: p, m: &c, old: old, pageKey: v.pageKey, every: cmp.Or(v.opts.indexEvery, indexEvery)}
+	s := &session{w: w, known: known, p: p, m: &c, old: old, far: v.conn.far, pageKey: v.pageKey, every: cmp.Or(v.opts.indexEvery, indexEvery)}
 	err = s.run(countAdded(ctx, &s.added), v, files)
 	if err == nil {
 		err = v.commit(ctx, s)
@@ -116,6 +116,7 @@ type session struct {
 	m       *colorfast.Manifest
 	old     *parent            // nil for none
 	known   map[string]blob.ID // broken pieces, and their packs
+	far     bool               // the storage is not on this host
 	pageKey []byte
 
 	pages pages.Map

@@ -18,6 +18,7 @@ import (
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/snapshot"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -126,7 +127,8 @@ type look struct {
 type needed struct {
 	summary colorfast.Backup
 	objects []object.ID
-	lost    error // why nothing of it can be read; nil if it can
+	meta    []object.ID // of these: without them the others are not found
+	lost    error       // why nothing of it can be read; nil if it can
 }
 
 func (l *look) find(code colorfast.Code, object, format string, args ...any) {
@@ -258,12 +260,12 @@ func (l *look) needs(ctx context.Context) error {
 	l.what.Progress.Begin("reading maps", 0)
 	for i := range list {
 		n := &needed{summary: list[i]}
-		n.objects, n.lost = l.need(ctx, list[i].ID)
+		n.objects, n.meta, n.lost = l.need(ctx, list[i].ID)
 		var st *storageError
 		if errors.As(n.lost, &st) || ctx.Err() != nil {
 			return n.lost
 		}
-		if n.lost != nil && !errors.Is(n.lost, errLater) {
+		if n.lost != nil {
 			l.find(codeOf(n.lost), string(n.summary.ID), "nothing of this backup can be read: %v", n.lost)
 		}
 		l.backups = append(l.backups, n)
@@ -271,42 +273,39 @@ func (l *look) needs(ctx context.Context) error {
 	return nil
 }
 
-// errLater marks that it is another object's damage.
-var errLater = errors.New("later")
-
 // need returns the objects of one backup.
-func (l *look) need(ctx context.Context, id colorfast.BackupID) ([]object.ID, error) {
+func (l *look) need(ctx context.Context, id colorfast.BackupID) (all, meta []object.ID, err error) {
 	r, err := newReading(ctx, l.conn, id, l.pageKey)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return r.needed(ctx)
 }
 
-// needed returns all objects that a backup consists of.
-func (r *reading) needed(ctx context.Context) ([]object.ID, error) {
-	ids := []object.ID{r.tree.root}
-	for _, name := range []string{manifestName, mapName, pagesName, dataName} {
-		e, err := r.tree.find(ctx, name)
-		if errors.Is(err, object.ErrObjectNotFound) {
-			continue // of another format; a map that is missing was seen before
+// needed returns all objects that a backup consists of, and which of them are needed
+// to find the others.
+func (r *reading) needed(ctx context.Context) (all, meta []object.ID, err error) {
+	meta = []object.ID{r.tree.root}
+	kept := map[string]bool{}
+	err = r.tree.walk(ctx, ".", func(p string, e *snapshot.DirEntry) {
+		if e.Type == snapshot.EntryTypeDirectory || p == manifestName || p == mapName {
+			meta = append(meta, e.ObjectID)
+			return
 		}
-		if err != nil {
-			return nil, err
+		all = append(all, e.ObjectID)
+		kept[e.ObjectID.String()] = true
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.m != nil {
+		for _, o := range r.m.Objects {
+			if !kept[o.ID] { // Kopia's collector of garbage does not know that it is needed
+				return nil, nil, fmt.Errorf("the map names object %s, and the directory does not", o.ID)
+			}
 		}
-		ids = append(ids, e.ObjectID)
 	}
-	if r.m == nil {
-		return ids, r.tree.each(ctx, dataName, func(id object.ID) { ids = append(ids, id) })
-	}
-	for _, o := range r.m.Objects {
-		id, err := object.ParseID(o.ID)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
+	return append(all, meta...), meta, nil
 }
 
 // codeOf says whether an error tells of a loss or of a difference.

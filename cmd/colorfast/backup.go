@@ -55,6 +55,7 @@ that fails does not fail the backup: it is told, and the exit code is 4.`,
 				if err != nil {
 					return err
 				}
+				a.warnNotApart(cmd.Context(), args[0], url)
 				return a.showBackedUp(m, runs, quiet)
 			})
 		},

@@ -31,6 +31,7 @@ copy it to another place, for without it no backup can be read.`,
 			}
 			fmt.Fprintf(a.stdout, "vault %s made, encrypted with AES-256-GCM\n", made.Vault)
 			a.tellPassword(made)
+			a.tellWhere(cmd.Context(), made.Vault)
 			a.next("colorfast backup PATH")
 			return nil
 		},

@@ -26,6 +26,8 @@ func (a *app) vaultCommand() *cobra.Command {
 		a.vaultCopiesCommand(),
 		a.vaultVerifyCommand(),
 		a.vaultRepairCommand(),
+		a.vaultWhereCommand(),
+		a.vaultUsageCommand(),
 	} {
 		sub.Long += "\n\n" + exitHelp
 		c.AddCommand(sub)
