@@ -45,6 +45,11 @@ that fails does not fail the backup: it is told, and the exit code is 4.`,
 			if err != nil {
 				return err
 			}
+			for _, u := range urls {
+				if err := keepApart(args[0], u); err != nil {
+					return err
+				}
+			}
 			return a.withVault(cmd.Context(), func(v *vault.Vault, url string) error {
 				b.Source = args[0]
 				m, err := a.backUpAs(cmd.Context(), v, url, b)
@@ -52,11 +57,11 @@ that fails does not fail the backup: it is told, and the exit code is 4.`,
 					return err
 				}
 				runs, err := a.copyAll(cmd.Context(), v, urls, copies.Copy{Source: m.Source.String()})
-				if err != nil {
-					return err
-				}
 				a.warnNotApart(cmd.Context(), args[0], url)
-				return a.showBackedUp(m, runs, quiet)
+				if told := a.showBackedUp(m, runs, quiet); err == nil {
+					err = told
+				}
+				return err // interrupted while copying: the backup is made, and was told
 			})
 		},
 	}
