@@ -51,6 +51,11 @@ const (
 	StoredMissing    Code = "stored.missing"
 	StoredDiffers    Code = "stored.differs"
 	StoredRecords    Code = "stored.records-differ"
+	KeyOnVaultDisk   Code = "key.on-vault-disk"
+	KeyOnOneHost     Code = "key.on-one-host"
+	KeyMadeUp        Code = "key.made-up"
+	KeyNeverVerified Code = "key.never-verified"
+	KeyStale         Code = "key.verified-long-ago"
 )
 
 // FindingKind describes a code.
@@ -88,6 +93,11 @@ func Catalogue() []FindingKind {
 		{StoredMissing, Fatal, "Something that the backup needs is not in the vault.", "Use another backup; look into the vault's storage."},
 		{StoredDiffers, Fatal, "A file of the backup does not read back as it was stored.", "Use another backup; look into the vault's storage."},
 		{StoredRecords, Fatal, "Records read from the backup are not those that were sealed in it.", "Use another backup; look into the vault's storage."},
+		{KeyOnVaultDisk, Risk, "The only known copy of the vault's password is on the file system of the vault, so that one dead disk takes both.", "Copy it to another place, and prove the copy with \"colorfast recovery verify\"."},
+		{KeyOnOneHost, Risk, "The only known copy of the vault's password is on the host that makes the backups, so that it is lost with what they are for.", "Copy it to another place, and prove the copy with \"colorfast recovery verify\"."},
+		{KeyMadeUp, Risk, "The vault's password was made up, and nobody has confirmed that it is kept elsewhere.", "Print \"colorfast recovery kit\", keep the password apart from the host, and prove it with \"colorfast recovery verify\"."},
+		{KeyNeverVerified, Risk, "No copy of the vault's password was ever shown to open it; without the password no backup can be read.", "Prove a copy that is kept elsewhere with \"colorfast recovery verify\"."},
+		{KeyStale, Risk, "It is more than 180 days ago that a copy of the vault's password was shown to open it.", "Fetch the copy from where it is, and prove it again with \"colorfast recovery verify\"."},
 	}
 }
 
