@@ -11,6 +11,10 @@ import (
 	"github.com/kopia/kopia/repo/format"
 )
 
+// ErrWrongPassword is in the errors of kind Denied that say just that; others are
+// about permissions.
+var ErrWrongPassword = errors.New("wrong password")
+
 // diagnose says why the repository did not open. To Kopia a damaged format and
 // a wrong password look the same; the copy of the format tells them apart.
 func diagnose(ctx context.Context, st blob.Storage, o Options, err error) error {
@@ -19,7 +23,7 @@ func diagnose(ctx context.Context, st blob.Storage, o Options, err error) error 
 	}
 	var now, then bytesOut
 	e1, e2 := st.GetBlob(ctx, formatBlob, 0, -1, &now), st.GetBlob(ctx, formatCopyBlob, 0, -1, &then)
-	wrong := colorfast.Errorf(colorfast.Denied, "open vault %q: wrong password", o.URL)
+	wrong := colorfast.Errorf(colorfast.Denied, "open vault %q: %w", o.URL, ErrWrongPassword)
 	var mark bytesOut
 	if st.GetBlob(ctx, rekeyBlob, 0, -1, &mark) == nil {
 		return wrong.WithHint("a change of its password is under way or was interrupted: use the other one of the two, and finish it with \"colorfast vault password\"")

@@ -100,7 +100,7 @@ func (r *rekey) run(ctx context.Context) error {
 		return r.finish(ctx, now)
 	}
 	if !opens(now.format, nil, r.o.Password) {
-		return colorfast.Errorf(colorfast.Denied, "wrong password")
+		return colorfast.Errorf(colorfast.Denied, "%w", ErrWrongPassword)
 	}
 	if err := now.complete(aside, r.o.Password); err != nil {
 		return err

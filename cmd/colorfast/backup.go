@@ -35,12 +35,13 @@ again, which also finds what a disk has spoiled by itself.`,
   id=$(colorfast backup -q /srv/chroma)`,
 		Args: exactly(1, "one PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withVault(cmd.Context(), func(v *vault.Vault, url string) error {
+			return a.withKey(cmd.Context(), func(v *vault.Vault, url string, key given) error {
 				b.Source = args[0]
 				m, err := a.backUpAs(cmd.Context(), v, url, b)
 				if err != nil {
 					return err
 				}
+				a.warnOfKey(cmd.Context(), v, url, key)
 				return a.showBackedUp(m, quiet)
 			})
 		},

@@ -46,7 +46,8 @@ func params(p testscript.Params) testscript.Params {
 	p.RequireExplicitExec, p.RequireUniqueNames = true, true
 	p.Setup = func(e *testscript.Env) error {
 		e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
-		for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "COLORFAST_VAULT", "COLORFAST_PASSWORD", "COLORFAST_PASSWORD_FILE", "COLORFAST_STAGING"} {
+		for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "COLORFAST_VAULT", "COLORFAST_PASSWORD", "COLORFAST_PASSWORD_FILE", "COLORFAST_STAGING",
+			"COLORFAST_PASSWORD_COMMAND", "COLORFAST_PASSWORD_KEYRING", "COLORFAST_NEW_PASSWORD", "COLORFAST_NEW_PASSWORD_FILE", "COLORFAST_NEW_PASSWORD_COMMAND", "CREDENTIALS_DIRECTORY"} {
 			e.Setenv(name, "")
 		}
 		return nil
