@@ -87,13 +87,13 @@ func (k *Kit) steps() []Step {
 	return []Step{
 		{Text: reach},
 		{Text: "Install colorfast: the version of this sheet, or a later one.", Commands: []string{"colorfast version   # made by " + k.Tool}},
-		{Text: "Name the vault, and write the password into a file that only you can read: one line, then Enter and Ctrl-D.", Commands: []string{
+		{Text: "Name the vault, and see whether it is this one. You are asked for the password.", Commands: []string{
 			"export COLORFAST_VAULT=" + shellquote.Join(k.Vault),
+			"colorfast recovery verify --fingerprint " + string(k.Fingerprint),
+		}},
+		{Text: "Write the password into a file that only you can read: one line, then Enter and Ctrl-D.", Commands: []string{
 			`(umask 077; cat > "$HOME/colorfast.key")`,
 			`export COLORFAST_PASSWORD_FILE="$HOME/colorfast.key"`,
-		}},
-		{Text: "See whether it is this vault, and whether the password opens it.", Commands: []string{
-			`colorfast recovery verify --fingerprint ` + string(k.Fingerprint) + ` < "$HOME/colorfast.key"`,
 		}},
 		{Text: "Choose a backup; they are listed newest first.", Commands: []string{"colorfast list"}},
 		{Text: "Bring it back. It is proven record by record before it gets its name.", Commands: []string{

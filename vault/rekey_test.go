@@ -185,14 +185,16 @@ func TestChangePasswordDiesAtAnyWrite(t *testing.T) {
 		t.Fatalf("only %d writes were seen", writes)
 	}
 	outcome := map[string]int{}
-	for _, c := range []struct{ dead, done bool }{{true, false}, {false, true}, {false, false}} {
+	// The first and the last write take a lease and give it back. Each case costs a
+	// score of derived keys, so what is the same as another one is left out.
+	for _, c := range []struct {
+		dead, done bool
+		from, to   int
+	}{{true, false, 2, writes - 1}, {false, true, 3, 6}, {false, false, 3, 5}} {
 		if !c.dead && testing.Short() {
 			break
 		}
-		for n := 1; n <= writes; n++ {
-			if !c.dead && !c.done && (n < 3 || n > 5) {
-				continue // before and behind the change itself it is as if dead
-			}
+		for n := c.from; n <= c.to; n++ {
 			if err := os.RemoveAll(dir); err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +210,10 @@ func TestChangePasswordDiesAtAnyWrite(t *testing.T) {
 			l.arm(always, always, false)
 			outcome[oneOpens(t, dir, err)]++
 			age(t, dir)
-			if err := ChangePassword(t.Context(), Options{URL: dir, Password: password}, nextPassword); err != nil {
+			if err != nil {
+				err = ChangePassword(t.Context(), Options{URL: dir, Password: password}, nextPassword)
+			}
+			if err != nil {
 				t.Fatalf("write %d, %+v: again: %v", n, c, err)
 			}
 			settled(t, dir)

@@ -150,20 +150,21 @@ func readSome(open func() (io.ReadCloser, error)) ([]byte, error) {
 // notOurs refuses the file from which this host takes the password: that it opens
 // the vault is known, and it is no copy kept elsewhere.
 func (a *app) notOurs(file, url string) error {
-	if file == "" {
-		return nil
+	look := a.stdin.Stat
+	if file != "" {
+		look = func() (os.FileInfo, error) { return os.Stat(file) }
+	}
+	fi, err := look()
+	if err != nil {
+		return colorfast.Errorf(colorfast.Usage, "read the copy of the password: %w", err)
 	}
 	made, err := a.passwordFile(url)
 	if err != nil {
 		made = ""
 	}
-	fi, err := os.Stat(file)
-	if err != nil {
-		return colorfast.Errorf(colorfast.Usage, "read the copy of the password: %w", err)
-	}
 	for _, own := range []string{made, a.getenv(passwordVariable + "_FILE")} {
 		if o, err := os.Stat(own); err == nil && os.SameFile(fi, o) {
-			return colorfast.Errorf(colorfast.Usage, "prove a copy of the password: %q is where this host takes it from, no copy", file).
+			return colorfast.Errorf(colorfast.Usage, "prove a copy of the password: %q is where this host takes it from, no copy", own).
 				WithHint("fetch the copy that is kept elsewhere, and type it")
 		}
 	}
