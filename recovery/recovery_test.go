@@ -45,6 +45,19 @@ func sample(password string) *Kit {
 	return k
 }
 
+// drawn renders a kit in both ways.
+func drawn(t *testing.T, k *Kit) (text, html string) {
+	t.Helper()
+	var b, h bytes.Buffer
+	if err := k.Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.HTML(&h); err != nil {
+		t.Fatal(err)
+	}
+	return b.String(), h.String()
+}
+
 func TestKit(t *testing.T) {
 	k := sample("")
 	if len(k.Backups) != 2 || k.Backups[0].ID != "bbbbbbbbbbbb" {
@@ -53,35 +66,29 @@ func TestKit(t *testing.T) {
 	if len(k.Copies) != 2 || k.Copies[0].By != "eve" || k.Copies[1].By != "bob" {
 		t.Errorf("copies: %+v", k.Copies)
 	}
-	var text, html bytes.Buffer
-	if err := k.Text(&text); err != nil {
-		t.Fatal(err)
-	}
-	if err := k.HTML(&html); err != nil {
-		t.Fatal(err)
-	}
-	t.Log("\n" + text.String())
+	text, html := drawn(t, k)
+	t.Log("\n" + text)
 	for _, want := range []string{
 		k.Vault, string(k.Fingerprint), "colorfast restore latest --source 'vm:/srv/new chroma' --to '/srv/new chroma'",
 		"not on this sheet", "safe (opened the vault on 2026-11-24, says eve)", "in a place that nobody named", "bbbbbbbb of vm:/srv/new chroma",
 		"2026-11-26 on vm by colorfast 0.1.0", "colorfast recovery verify --fingerprint 0102-0304-0506-0708-f1f2-f3f4-f5f6-f7f8",
 	} {
-		if !strings.Contains(text.String(), want) {
+		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q", want)
 		}
 	}
-	if lines := strings.Count(text.String(), "\n"); lines > 75 {
+	if lines := strings.Count(text, "\n"); lines > 75 {
 		t.Errorf("%d lines are no page", lines)
 	}
-	if strings.Contains(html.String(), "<b>vault") || strings.Contains(html.String(), "ZgotmplZ") {
+	if strings.Contains(html, "<b>vault") || strings.Contains(html, "ZgotmplZ") {
 		t.Error("the page does not escape what it shows")
 	}
 	for _, outside := range []string{"http:", "https:", "src=", "url(", "@import", "<script"} {
-		if strings.Contains(html.String(), outside) {
+		if strings.Contains(html, outside) {
 			t.Errorf("the page refers to something outside: %s", outside)
 		}
 	}
-	wellFormed(t, html.String())
+	wellFormed(t, html)
 }
 
 // wellFormed demands that every element of the page is closed.
@@ -142,21 +149,15 @@ func TestPasswordOnlyWhenAsked(t *testing.T) {
 			password = secret
 		}
 		k := sample(password)
-		var text, html bytes.Buffer
-		if err := k.Text(&text); err != nil {
-			t.Fatal(err)
-		}
-		if err := k.HTML(&html); err != nil {
-			t.Fatal(err)
-		}
+		text, html := drawn(t, k)
 		js, err := json.Marshal(k)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(text.String(), secret) != with || strings.Contains(html.String(), "Z8 ") != with || strings.Contains(string(js), `"password"`) != with {
+		if strings.Contains(text, secret) != with || strings.Contains(html, "Z8 ") != with || strings.Contains(string(js), `"password"`) != with {
 			t.Errorf("with %v: the password is on the wrong sheet", with)
 		}
-		if strings.Contains(text.String(), "THIS SHEET CARRIES THE PASSWORD") != with || strings.Contains(html.String(), "THIS SHEET CARRIES THE PASSWORD") != with {
+		if strings.Contains(text, "THIS SHEET CARRIES THE PASSWORD") != with || strings.Contains(html, "THIS SHEET CARRIES THE PASSWORD") != with {
 			t.Errorf("with %v: the warning is wrong", with)
 		}
 		c, scanned, err := ParseCode(k.Code + "\n")
@@ -170,14 +171,8 @@ func TestPasswordOnlyWhenAsked(t *testing.T) {
 func TestCodeIsRead(t *testing.T) {
 	for _, password := range []string{"", secret, strings.Repeat("long", 60)} {
 		k := sample(password)
-		var text, html bytes.Buffer
-		if err := k.Text(&text); err != nil {
-			t.Fatal(err)
-		}
-		if err := k.HTML(&html); err != nil {
-			t.Fatal(err)
-		}
-		for name, picture := range map[string]*image.Gray{"text": fromText(text.String()), "html": fromSVG(t, html.String())} {
+		text, html := drawn(t, k)
+		for name, picture := range map[string]*image.Gray{"text": fromText(text), "html": fromSVG(t, html)} {
 			bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
 			if err != nil {
 				t.Fatal(err)

@@ -16,24 +16,12 @@ import (
 
 // recoveryCommand holds the commands for the day on which only the vault is left.
 func (a *app) recoveryCommand() *cobra.Command {
-	c := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "recovery",
 		Short: "Be ready for the day on which only the vault is left",
 		Long: `Be ready for the day on which only the vault is left: print what is needed then,
 prove that a copy of the password opens the vault, and see whether one was proven.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage(cmd, fmt.Errorf("there is no command %q", "recovery "+args[0]))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	for _, sub := range []*cobra.Command{a.recoveryKitCommand(), a.recoveryVerifyCommand(), a.recoveryStatusCommand()} {
-		sub.Long += "\n\n" + exitHelp
-		c.AddCommand(sub)
-	}
-	return c
+	}, []*cobra.Command{a.recoveryKitCommand(), a.recoveryVerifyCommand(), a.recoveryStatusCommand()})
 }
 
 func (a *app) recoveryKitCommand() *cobra.Command {

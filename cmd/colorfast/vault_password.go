@@ -52,7 +52,7 @@ type changedPassword struct {
 }
 
 func (a *app) changePassword(ctx context.Context) error {
-	o, old, err := a.vaultAndKey()
+	o, old, err := a.vaultOptions()
 	if err != nil {
 		return err
 	}

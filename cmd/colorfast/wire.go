@@ -69,14 +69,8 @@ func vaultDir(url string) string {
 	return dir
 }
 
-// vaultOptions says which vault to use, with its password.
-func (a *app) vaultOptions() (vault.Options, error) {
-	o, _, err := a.vaultAndKey()
-	return o, err
-}
-
-// vaultAndKey is vaultOptions, with where the password came from.
-func (a *app) vaultAndKey() (vault.Options, given, error) {
+// vaultOptions says which vault to use, with its password, and where that came from.
+func (a *app) vaultOptions() (vault.Options, given, error) {
 	url, err := a.url()
 	if err != nil {
 		return vault.Options{}, given{}, err
@@ -106,7 +100,7 @@ func (a *app) withVault(ctx context.Context, use func(v *vault.Vault, url string
 
 // withKey is withVault for who also asks where the password came from.
 func (a *app) withKey(ctx context.Context, use func(v *vault.Vault, url string, key given) error) error {
-	o, key, err := a.vaultAndKey()
+	o, key, err := a.vaultOptions()
 	if err != nil {
 		return err
 	}
