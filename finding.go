@@ -56,6 +56,16 @@ const (
 	KeyMadeUp        Code = "key.made-up"
 	KeyNeverVerified Code = "key.never-verified"
 	KeyStale         Code = "key.verified-long-ago"
+	ApartFileSystem  Code = "apart.same-file-system"
+	ApartDisk        Code = "apart.same-disk"
+	ApartHost        Code = "apart.same-host"
+	ApartZone        Code = "apart.same-zone"
+	ApartRegion      Code = "apart.same-region"
+	ApartUnknown     Code = "apart.unknown"
+	ApartVolatile    Code = "apart.volatile"
+	ApartNoBackup    Code = "apart.no-backup"
+	ApartOneVault    Code = "apart.one-vault"
+	ApartDeletable   Code = "apart.deletable"
 )
 
 // FindingKind describes a code.
@@ -93,11 +103,21 @@ func Catalogue() []FindingKind {
 		{StoredMissing, Fatal, "Something that the backup needs is not in the vault.", "Use another backup; look into the vault's storage."},
 		{StoredDiffers, Fatal, "A file of the backup does not read back as it was stored.", "Use another backup; look into the vault's storage."},
 		{StoredRecords, Fatal, "Records read from the backup are not those that were sealed in it.", "Use another backup; look into the vault's storage."},
-		{KeyOnVaultDisk, Risk, "The only known copy of the vault's password is on the file system of the vault, so that one dead disk takes both.", "Copy it to another place, and prove the copy with \"colorfast recovery verify\"."},
+		{KeyOnVaultDisk, Risk, "The only known copy of the vault's password is on the file system or the disk of the vault, so that one dead disk takes both.", "Copy it to another place, and prove the copy with \"colorfast recovery verify\"."},
 		{KeyOnOneHost, Risk, "The only known copy of the vault's password is on the host that makes the backups, so that it is lost with what they are for.", "Copy it to another place, and prove the copy with \"colorfast recovery verify\"."},
 		{KeyMadeUp, Risk, "The vault's password was made up, and nobody has confirmed that it is kept elsewhere.", "Print \"colorfast recovery kit\", keep the password apart from the host, and prove it with \"colorfast recovery verify\"."},
 		{KeyNeverVerified, Risk, "No copy of the vault's password was ever shown to open it; without the password no backup can be read.", "Prove a copy that is kept elsewhere with \"colorfast recovery verify\"."},
 		{KeyStale, Risk, "It is more than 180 days ago that a copy of the vault's password was shown to open it.", "Fetch the copy from where it is, and prove it again with \"colorfast recovery verify\"."},
+		{ApartFileSystem, Risk, "The vault is on the source's file system, or in its bucket: what destroys one destroys both.", "Make a vault on another disk, best on another host."},
+		{ApartDisk, Risk, "The vault is on the source's disk: its loss takes both.", "Make a vault on another disk, best on another host."},
+		{ApartHost, Risk, "The vault is on the source's host: fire, theft, or whoever takes the host over takes both.", "Keep a vault on another host or in object storage too."},
+		{ApartZone, Note, "The vault is in the source's zone of the same cloud.", "Keep a vault in another zone or region too."},
+		{ApartRegion, Note, "The vault is in the source's region of the same cloud.", "Keep a vault in another region or with somebody else too, if an outage of a region is more than you can bear."},
+		{ApartUnknown, Note, "How far apart the vault and the source are cannot be told.", "See \"colorfast vault where\" for what is not known; find out, or keep a vault where you know it."},
+		{ApartVolatile, Risk, "It is in memory or in a container's layer, and is lost though nothing breaks.", "Move it to a disk or a volume that outlives restarts and containers."},
+		{ApartNoBackup, Risk, "No vault holds a backup of the source that is not damaged.", "Run \"colorfast backup PATH\"."},
+		{ApartOneVault, Note, "There is one vault, so a mistake or an attack on it leaves the source alone.", "Keep a second vault, apart from the first."},
+		{ApartDeletable, Risk, "Whoever may write to the vault may delete every backup in it.", "Keep a vault in a storage that locks what it holds, or one that is taken offline."},
 	}
 }
 

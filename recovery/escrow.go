@@ -25,7 +25,7 @@ type KeyFacts struct {
 	Source    string               // where that host takes the password from, in words
 	MadeUp    bool                 // it was made up and stored in a file on this host
 	OnHost    bool                 // the host keeps it, so that it is lost with the host
-	VaultDisk bool                 // it is in a file on the file system of the vault
+	VaultDisk bool                 // it is in a file on the file system or the disk of the vault
 }
 
 // Verified returns the newest proof that a copy of the password in use opens the
@@ -55,7 +55,7 @@ func Judge(f KeyFacts, now time.Time) []colorfast.Finding {
 	}
 	switch {
 	case f.VaultDisk:
-		found = append(found, colorfast.NewFinding(colorfast.KeyOnVaultDisk, f.Host, 0, "it is %s, on the file system of the vault", f.Source))
+		found = append(found, colorfast.NewFinding(colorfast.KeyOnVaultDisk, f.Host, 0, "it is %s, on the disk of the vault", f.Source))
 	case f.OnHost:
 		found = append(found, colorfast.NewFinding(colorfast.KeyOnOneHost, f.Host, 0, "it is %s", f.Source))
 	}

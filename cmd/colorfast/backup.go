@@ -42,6 +42,7 @@ again, which also finds what a disk has spoiled by itself.`,
 					return err
 				}
 				a.warnOfKey(cmd.Context(), v, url, key)
+				a.warnNotApart(cmd.Context(), args[0], url)
 				return a.showBackedUp(m, quiet)
 			})
 		},

@@ -32,6 +32,7 @@ to another place, for without it no backup can be read.`,
 			}
 			fmt.Fprintf(a.stdout, "vault %s made, encrypted with AES-256-GCM\n", made.Vault)
 			a.tellPassword(made)
+			a.tellWhere(cmd.Context(), made.Vault)
 			a.next("colorfast backup PATH")
 			return nil
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"colorfast"
+	"colorfast/apart"
 	"colorfast/recovery"
 	"colorfast/vault"
 )
@@ -94,9 +95,12 @@ func (a *app) kit(ctx context.Context, v *vault.Vault, url string, key given) (*
 
 // keyFacts gathers what is known of the vault's key, as seen from here.
 func (a *app) keyFacts(ctx context.Context, v *vault.Vault, url string, key given) (recovery.KeyFacts, error) {
-	f := recovery.KeyFacts{
-		Host: hostname(), Source: key.from, MadeUp: key.madeUp, OnHost: key.file != "",
-		VaultDisk: key.file != "" && vaultDir(url) != "" && sameDevice(key.file, vaultDir(url)),
+	f := recovery.KeyFacts{Host: hostname(), Source: key.from, MadeUp: key.madeUp, OnHost: key.file != ""}
+	if f.OnHost {
+		var p apart.Prober
+		places := p.Places(ctx, key.file, url)
+		distance := apart.Between(&places[0], &places[1]).Distance
+		f.VaultDisk = distance == apart.SameFileSystem || distance == apart.SameDisk
 	}
 	var err error
 	if f.KeyID, err = v.KeyID(); err != nil {

@@ -15,6 +15,8 @@ func (a *app) vaultCommand() *cobra.Command {
 		Long:  "Look after the vault itself, beyond single backups.",
 	}, []*cobra.Command{
 		a.vaultPasswordCommand(),
+		a.vaultUsageCommand(),
+		a.vaultWhereCommand(),
 	})
 }
 
