@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 
 // TestMain makes the test binary a colorfast of its own, which the scripts run.
 func TestMain(m *testing.M) {
+	// What runs in this process is bounded as the program is: the peak of a child,
+	// which a test measures, counts that of its parent.
+	debug.SetMemoryLimit(softMemory)
 	testscript.Main(m, map[string]func(){"colorfast": main})
 }
 
