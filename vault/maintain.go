@@ -23,7 +23,6 @@ import (
 const (
 	leasePrefix = blob.ID("colorfast.lease-")
 	leaseLife   = 10 * time.Minute
-	leaseRenew  = leaseLife / 5
 )
 
 // tempAge is the age of a temporary file that nobody can be writing any more.
@@ -103,6 +102,7 @@ func takeOwnership(ctx context.Context, w repo.DirectRepositoryWriter) error {
 
 // lease is a lease that we hold.
 type lease struct {
+	life   time.Duration
 	ctx    context.Context // ends when the lease cannot be renewed
 	st     blob.Storage
 	id     blob.ID
@@ -110,19 +110,24 @@ type lease struct {
 	done   sync.WaitGroup
 }
 
-// takeLease takes the lease, or returns nil if somebody else has it. Each
+// takeLease takes the lease of whoever maintains; see takeLeaseOf.
+func takeLease(ctx context.Context, st blob.Storage) (*lease, error) {
+	return takeLeaseOf(ctx, st, leasePrefix, leaseLife)
+}
+
+// takeLeaseOf takes a lease, or returns nil if somebody else has it. Each
 // writes its own blob first and looks at the others' then: of two who come at
 // the same time at most one goes on, maybe none, who comes again.
-func takeLease(ctx context.Context, st blob.Storage) (*lease, error) {
+func takeLeaseOf(ctx context.Context, st blob.Storage, prefix blob.ID, life time.Duration) (*lease, error) {
 	var r [8]byte
 	if _, err := rand.Read(r[:]); err != nil {
 		return nil, err
 	}
-	l := &lease{st: st, id: leasePrefix + blob.ID(hex.EncodeToString(r[:]))}
+	l := &lease{life: life, st: st, id: prefix + blob.ID(hex.EncodeToString(r[:]))}
 	if err := l.write(ctx); err != nil {
 		return nil, err
 	}
-	all, err := blob.ListAllBlobs(ctx, st, leasePrefix)
+	all, err := blob.ListAllBlobs(ctx, st, prefix)
 	var mine time.Time
 	for _, b := range all {
 		if b.BlobID == l.id {
@@ -132,7 +137,7 @@ func takeLease(ctx context.Context, st blob.Storage) (*lease, error) {
 	for _, b := range all {
 		switch {
 		case b.BlobID == l.id:
-		case mine.Sub(b.Timestamp) > leaseLife:
+		case mine.Sub(b.Timestamp) > life:
 			err = errors.Join(err, st.DeleteBlob(ctx, b.BlobID))
 		default:
 			return nil, errors.Join(err, st.DeleteBlob(ctx, l.id))
@@ -151,7 +156,7 @@ func (l *lease) write(ctx context.Context) error {
 }
 
 func (l *lease) renew() {
-	t := time.NewTicker(leaseRenew)
+	t := time.NewTicker(l.life / 5)
 	defer t.Stop()
 	for {
 		select {
