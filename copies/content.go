@@ -95,6 +95,7 @@ func (c *content) Read(b []byte) (int, error) {
 			return n, err
 		}
 		c.moved += c.now.Moved()
+		c.from.leave(c.member, err)
 		failed := c.now
 		c.err = c.open(c.member+1, err)
 		if c.err == nil {

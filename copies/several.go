@@ -33,6 +33,7 @@ type Several struct {
 	ids   []map[colorfast.Identity]colorfast.BackupID // of each member; nil: not listed yet
 	named map[colorfast.BackupID]colorfast.Identity
 	taken []Taken
+	away  []error // of each member: why it could not be reached; it is not asked again
 }
 
 var _ colorfast.Vault = (*Several)(nil)
@@ -48,7 +49,7 @@ type Taken struct {
 // NewSeveral makes one vault of several, in the order in which they are asked.
 // There must be one at least. Close closes all of them.
 func NewSeveral(members ...Member) *Several {
-	return &Several{members: members, ids: make([]map[colorfast.Identity]colorfast.BackupID, len(members)), named: map[colorfast.BackupID]colorfast.Identity{}}
+	return &Several{members: members, ids: make([]map[colorfast.Identity]colorfast.BackupID, len(members)), named: map[colorfast.BackupID]colorfast.Identity{}, away: make([]error, len(members))}
 }
 
 // Taken returns what was not taken from the first vault until now.
@@ -81,14 +82,32 @@ func (s *Several) took(from int, id colorfast.BackupID, file string, reason erro
 	}
 }
 
+// reach returns why a member cannot be asked, nil if it can.
+func (s *Several) reach(i int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(s.members[i].Err, s.away[i])
+}
+
+// leave remembers that a member cannot be reached: its storage was tried for minutes,
+// which a restore cannot wait for at each file.
+func (s *Several) leave(i int, err error) {
+	if colorfast.KindOf(err) != colorfast.Unreachable {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away[i] = err
+}
+
 // each calls fn for one member after the other until one gives no error. An error
 // that the next member cannot mend ends it. It returns the first error if none
 // has what is wanted.
 func (s *Several) each(ctx context.Context, from int, first error, fn func(i int, m *Member, before error) error) error {
 	for i := from; i < len(s.members); i++ {
 		m := &s.members[i]
-		err := m.Err
-		if m.Vault != nil {
+		err := s.reach(i)
+		if err == nil {
 			err = fn(i, m, first)
 		}
 		switch {
@@ -99,6 +118,7 @@ func (s *Several) each(ctx context.Context, from int, first error, fn func(i int
 		case colorfast.KindOf(err) == colorfast.Usage && m.Vault != nil:
 			return cmp.Or(first, err)
 		}
+		s.leave(i, err)
 		// That a later one has not got it says nothing about why it is wanted there.
 		first = cmp.Or(first, err)
 	}

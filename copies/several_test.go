@@ -197,3 +197,39 @@ func TestSeveralListsEachBackupOnce(t *testing.T) {
 		t.Errorf("taken %+v", taken)
 	}
 }
+
+// gone is a vault whose storage cannot be reached any more when files are read.
+type gone struct {
+	open
+	asked int
+}
+
+func (g *gone) Open(context.Context, *colorfast.Manifest, string, io.ReaderAt) (colorfast.Content, error) {
+	g.asked++
+	return nil, colorfast.Errorf(colorfast.Unreachable, "reach the storage")
+}
+
+// TestSeveralLeavesWhatCannotBeReached: a storage was tried for minutes before it
+// counts as not to be reached; a restore of many files waits for that once.
+func TestSeveralLeavesWhatCannotBeReached(t *testing.T) {
+	a, b, all, files := damagedPair(t)
+	first := &gone{open: open{a}}
+	s := copies.NewSeveral(copies.Member{Name: "a", Vault: first}, copies.Member{Name: "b", Vault: open{b}})
+	read := 0
+	for _, f := range all[1].FileList {
+		if f.Type != colorfast.Regular {
+			continue
+		}
+		read++
+		got, err := readAll(s, all[1], f.Path)
+		if err != nil || !bytes.Equal(got, files[1][f.Path].Data) {
+			t.Errorf("%s: %d bytes, %v", f.Path, len(got), err)
+		}
+	}
+	if first.asked != 1 || read < 2 {
+		t.Errorf("it was asked %d times for %d files", first.asked, read)
+	}
+	if taken := s.Taken(); len(taken) != 1 || len(taken[0].Files) != read {
+		t.Errorf("taken: %+v", taken)
+	}
+}
