@@ -50,6 +50,8 @@ type Options struct {
 	CacheDir string       // for storages that are far away; a folder is read where it is, and needs none
 	Log      *slog.Logger // nil means silent
 	Limits   Limits       // of bandwidth; zero means none
+	Lock     Lock         // for Create: what the vault's storage is to hold to; zero means none
+	AsOf     time.Time    // for Open: read the vault as it was then, and write nothing; zero means now
 
 	// Environment returns a variable of the process, "" if it is not set. In the
 	// standard ones, and in files that they name, storages find their credentials
@@ -145,6 +147,9 @@ func (c *connection) close(ctx context.Context) error {
 // connect opens the repository. Kopia wants a configuration file: it lies in a
 // private folder, holds no secret and goes with the connection.
 func connect(ctx context.Context, o Options) (_ *connection, err error) {
+	if err := o.checkAsOf(); err != nil {
+		return nil, err
+	}
 	storage, err := o.openStorage(ctx)
 	if err != nil {
 		return nil, err
@@ -183,7 +188,7 @@ func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo
 		// a cache folder but no room for contents, v0.22.3 panics on reading.)
 		Caching: &content.CachingOptions{},
 		ClientOptions: repo.ClientOptions{
-			Hostname: hostName, Username: userName, Description: "colorfast",
+			Hostname: hostName, Username: userName, Description: "colorfast", ReadOnly: !o.AsOf.IsZero(),
 			FormatBlobCacheDuration: -1, // do not trust a cached copy on opening
 		},
 	})
