@@ -146,6 +146,15 @@ type readOnly struct{ *bucket }
 // IsReadOnly implements blob.Storage.
 func (readOnly) IsReadOnly() bool { return true }
 
+// asOfError says of a vault that was not there that it was not there then.
+func (o *Options) asOfError(err error) error {
+	if o.AsOf.IsZero() || colorfast.KindOf(err) != colorfast.NotFound {
+		return err
+	}
+	return colorfast.Errorf(colorfast.NotFound, "open vault %q as of %s: there was no vault then, or its versions from then are gone", o.URL, o.AsOf.Format(time.RFC3339)).
+		WithHint("give --as-of a later time, or leave it out")
+}
+
 // checkAsOf returns an error for a time that is none to look back to.
 func (o *Options) checkAsOf() error {
 	if o.AsOf.IsZero() || !o.AsOf.After(time.Now()) {

@@ -3,6 +3,8 @@ package vault
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 )
@@ -24,11 +26,36 @@ func (s *s3Objects) versions(ctx context.Context, prefix string, found func(vers
 		if o.Err != nil {
 			return s3Fault(o.Err)
 		}
-		if err := found(version{name: o.Key, id: o.VersionID, length: o.Size, sum: o.ETag, from: o.LastModified, marker: o.IsDeleteMarker}); err != nil {
+		v := version{name: o.Key, id: o.VersionID, length: o.Size, sum: o.ETag, from: o.LastModified, marker: o.IsDeleteMarker}
+		if made, ok := ulidTime(o.VersionID); ok {
+			v.from = made
+		}
+		if err := found(v); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// ulidTime returns the time in the ID of a version that is an ULID (26 digits of
+// base 32, the first ten a time in milliseconds). versitygw 1.8.0 has such IDs, and
+// tells wrong times: of an old version when it became one, and of a marker that of
+// what it hides. The IDs of AWS (32 characters) and MinIO (36) are no ULIDs.
+func ulidTime(id string) (time.Time, bool) {
+	if len(id) != 26 || id[0] > '7' {
+		return time.Time{}, false
+	}
+	var ms int64
+	for i := range len(id) {
+		digit := strings.IndexByte("0123456789ABCDEFGHJKMNPQRSTVWXYZ", id[i])
+		if digit < 0 {
+			return time.Time{}, false
+		}
+		if i < 10 {
+			ms = ms<<5 | int64(digit)
+		}
+	}
+	return time.UnixMilli(ms), true
 }
 
 // readVersion implements versioned.

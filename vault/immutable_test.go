@@ -364,8 +364,10 @@ func TestAsOf(t *testing.T) {
 			all := putSome(t, v, 1, 2)
 			before := nextSecond()
 			spoil(t)
-			later := putSome(t, made(t, o), 50, 1)
-			nothingLost(t, reopen(t, o), later)
+			if st != "versitygw" { // 1.8.0 takes a marker for an object where it must only make a new one
+				later := putSome(t, made(t, o), 50, 1)
+				nothingLost(t, reopen(t, o), later)
+			}
 			o.AsOf = before
 			past := reopen(t, o)
 			nothingLost(t, past, all)

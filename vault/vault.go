@@ -161,7 +161,7 @@ func connect(ctx context.Context, o Options) (_ *connection, err error) {
 		}
 	}()
 	if err := readFormat(ctx, st, o.URL); err != nil {
-		return nil, err
+		return nil, o.asOfError(err)
 	}
 	dir, err := os.MkdirTemp("", "colorfast-vault-")
 	if err != nil {
