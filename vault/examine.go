@@ -238,7 +238,7 @@ func (e *examiner) speed(ctx context.Context) {
 		}
 	}
 	e.x.LatencySeconds = time.Since(start).Seconds() / tries
-	e.add(Looked{Name: "speed", Outcome: colorfast.Passed, Detail: fmt.Sprintf("%.1f ms a request, %.1f MiB/s written, %.1f MiB/s read, with one connection and 1 MiB",
+	e.add(Looked{Name: "speed", Outcome: colorfast.Passed, Detail: fmt.Sprintf("%.2f ms a request, %.1f MiB/s written, %.1f MiB/s read, with one connection and 1 MiB",
 		e.x.LatencySeconds*1000, e.x.WriteBytesPerSecond/(1<<20), e.x.ReadBytesPerSecond/(1<<20))})
 }
 
@@ -267,6 +267,9 @@ func (e *examiner) forget(ctx context.Context) {
 		return // these credentials cannot
 	}
 	_ = e.st.DeleteBlob(ctx, e.id) // said already
+	if d, ok := e.raw.(*diskStorage); ok && e.vault == nil {
+		d.unfold(e.id)
+	}
 	if _, b, v := versionedOf(e.raw); v != nil {
 		_ = v.versions(ctx, b.prefix+string(e.id), func(old version) error { return v.removeVersion(ctx, old) })    // a bucket
 		_ = v.versions(ctx, b.prefix+string(nothing), func(old version) error { return v.removeVersion(ctx, old) }) // with a rule clears these itself

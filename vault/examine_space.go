@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"colorfast"
 
 	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/blob/sharded"
 	"github.com/pkg/sftp"
 	"golang.org/x/sys/unix"
 )
@@ -76,6 +78,18 @@ func (e *examiner) space(ctx context.Context) {
 		l.Detail = fmt.Sprintf("%.1f of %.1f GiB are free", float64(free)/(1<<30), float64(total)/(1<<30))
 	}
 	e.add(l)
+}
+
+// unfold removes the folders of a blob that was deleted, if they are empty, and
+// what says how folders are laid out, if there is no blob at all: so that there
+// is nothing where there is no vault yet.
+func (d *diskStorage) unfold(id blob.ID) {
+	top := filepath.Join(d.root, string(id[:shards[0]]))
+	_ = os.Remove(filepath.Join(top, string(id[shards[0]:shards[0]+shards[1]]))) // fails unless it is empty
+	_ = os.Remove(top)
+	if names, err := os.ReadDir(d.root); err == nil && len(names) == 1 {
+		_ = os.Remove(filepath.Join(d.root, sharded.ParametersFile))
+	}
 }
 
 // folderMode looks whether others on this host can read or change a folder.

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"time"
 
 	"colorfast"
 	"github.com/minio/minio-go/v7"
@@ -33,18 +34,21 @@ func (s *s3Objects) lock(ctx context.Context, name string, r retention) error {
 
 // locked implements locker.
 func (s *s3Objects) locked(ctx context.Context, name string) (retention, error) {
-	mode, until, err := s.core.GetObjectRetention(ctx, s.bucket, name, "")
-	var r minio.ErrorResponse
-	if errors.As(err, &r) && r.Code == "NoSuchObjectLockConfiguration" {
-		return retention{}, nil
-	}
-	if err != nil || mode == nil || until == nil {
+	// Who may not ask for the lock gets no headers of it, as if there were none.
+	// The other way to ask says so, but its answer differs from server to server.
+	i, err := s.core.StatObject(ctx, s.bucket, name, minio.StatObjectOptions{})
+	if err != nil {
 		return retention{}, s3Fault(err)
 	}
+	until, perr := time.Parse(time.RFC3339, i.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date"))
 	for ours, theirs := range s3Modes {
-		if theirs == *mode {
-			return retention{ours, *until}, nil
+		if i.Metadata.Get("X-Amz-Object-Lock-Mode") == theirs.String() && perr == nil {
+			return retention{ours, until}, nil
 		}
 	}
-	return retention{}, nil
+	_, _, err = s.core.GetObjectRetention(ctx, s.bucket, name, "")
+	if minio.ToErrorResponse(err).Code == "NoSuchObjectLockConfiguration" {
+		err = nil
+	}
+	return retention{}, s3Fault(err)
 }
