@@ -48,15 +48,15 @@ const (
 // creating it just now; Denied; Unreachable; Unsupported for a storage that
 // is not known.
 func Create(ctx context.Context, o Options) error {
-	if o.Password.IsZero() {
-		return colorfast.Errorf(colorfast.Usage, "create vault %q: no password is given", o.URL)
-	}
 	p, err := parseURL(o.URL)
 	if err != nil {
 		return err
 	}
 	if err := o.Lock.check(o.URL); err != nil {
 		return err
+	}
+	if o.Password.IsZero() {
+		return colorfast.Errorf(colorfast.Usage, "create vault %q: no password is given", p.short())
 	}
 	if p.scheme != "file" {
 		return createFar(ctx, o, p)

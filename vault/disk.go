@@ -77,15 +77,14 @@ func (d *diskStorage) ConnectionInfo() blob.ConnectionInfo { return blob.Connect
 // DisplayName implements blob.Storage.
 func (d *diskStorage) DisplayName() string { return "file://" + d.root }
 
-// sweep removes temporary files that killed processes left, if older than age.
-func (d *diskStorage) sweep(ctx context.Context, age time.Duration) error {
-	limit := time.Now().Add(-age)
+// sweep implements sweeper.
+func (d *diskStorage) sweep(ctx context.Context, before time.Time) error {
 	return filepath.WalkDir(d.root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || !durable.IsTemp(e.Name()) {
 			return errors.Join(ctx.Err(), ignoreVanished(err))
 		}
 		fi, err := e.Info()
-		if err != nil || fi.ModTime().After(limit) {
+		if err != nil || fi.ModTime().After(before) {
 			return ignoreVanished(err)
 		}
 		return ignoreVanished(os.Remove(path))

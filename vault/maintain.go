@@ -66,7 +66,7 @@ func (v *Vault) maintain(ctx context.Context, mode maintenance.Mode, safety main
 		if err := v.extendOwn(l.ctx, w, start); err != nil {
 			return err
 		}
-		return v.sweep(l.ctx, tempAge)
+		return v.sweep(l.ctx, l, tempAge)
 	})
 	if err != nil {
 		return fail(err, colorfast.Corrupt, "maintain vault %q", v.opts.URL)
@@ -74,15 +74,22 @@ func (v *Vault) maintain(ctx context.Context, mode maintenance.Mode, safety main
 	return nil
 }
 
+// sweeper is a storage in which killed processes leave temporary files.
+type sweeper interface {
+	// sweep removes those from before a time of the storage's clock.
+	sweep(ctx context.Context, before time.Time) error
+}
+
 // sweep removes the temporary files of killed processes from a storage that
-// has such.
-func (v *Vault) sweep(ctx context.Context, age time.Duration) error {
+// has such, if they were older than age when the lease was taken.
+func (v *Vault) sweep(ctx context.Context, l *lease, age time.Duration) (err error) {
 	st, err := v.opts.openStorage(ctx)
 	if err != nil {
 		return err
 	}
-	if d, ok := st.(*diskStorage); ok {
-		return d.sweep(ctx, age)
+	defer func() { err = errors.Join(err, st.Close(ctx)) }()
+	if s, ok := st.(sweeper); ok {
+		return s.sweep(ctx, l.taken.Add(-age))
 	}
 	return nil
 }
@@ -113,6 +120,7 @@ type lease struct {
 	st     blob.Storage
 	id     blob.ID
 	life   time.Duration
+	taken  time.Time // by the storage's clock
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -148,6 +156,7 @@ func takeLease(ctx context.Context, st blob.Storage, prefix blob.ID, life time.D
 	if err != nil {
 		return nil, errors.Join(err, st.DeleteBlob(ctx, l.id))
 	}
+	l.taken = mine
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	l.done.Go(l.renew)
 	return l, nil

@@ -152,6 +152,15 @@ func (s *patient) DeleteBlob(ctx context.Context, id blob.ID) error {
 	return s.do(ctx, "delete "+quoted(id)+" in", func(int) error { return s.Storage.DeleteBlob(ctx, id) })
 }
 
+// sweep implements sweeper, for storages that leave something behind.
+func (s *patient) sweep(ctx context.Context, before time.Time) error {
+	sw, ok := s.Storage.(sweeper)
+	if !ok {
+		return nil
+	}
+	return s.do(ctx, "sweep", func(int) error { return sw.sweep(ctx, before) })
+}
+
 // DisplayName implements blob.Storage.
 func (s *patient) DisplayName() string { return s.name }
 

@@ -41,7 +41,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 	if err != nil {
 		return fail(err, colorfast.Internal, "store backup")
 	}
-	s := &session{w: w, p: p, m: &c, old: old, pageKey: v.pageKey}
+	s := &session{w: w, v: v, p: p, m: &c, old: old, pageKey: v.pageKey, indexedAt: time.Now()}
 	err = s.run(countAdded(ctx, &s.added), v, files)
 	if err == nil {
 		err = v.commit(ctx, s)
@@ -101,6 +101,7 @@ func (o *Options) warn(ctx context.Context, msg string, err error) {
 // session is one Put under way.
 type session struct {
 	w       repo.DirectRepositoryWriter
+	v       *Vault
 	p       colorfast.Progress
 	m       *colorfast.Manifest
 	old     *parent // nil for none
@@ -111,12 +112,19 @@ type session struct {
 	tree  entries      // once stored
 	added atomic.Int64 // bytes added to the storage
 
-	indexed int64 // value of added when the index was last written out
+	indexed   int64     // value of added when the index was last written out
+	indexedAt time.Time // and when that was
 }
 
-// indexEvery is after how many new bytes the index of what was stored so far
-// is written out, because Kopia holds it in memory until then.
-const indexEvery = 8 << 30
+// The index of what was stored so far is written out after indexEvery new bytes,
+// because Kopia holds it in memory until then; and after indexAfter, if there is
+// something new, so that a Put that is broken off and run again sends no more than
+// that again: what no index names is not found.
+const (
+	indexEvery = 8 << 30
+	indexAfter = 15 * time.Second
+	indexLeast = 1 << 20 // new bytes that are worth it
+)
 
 // run stores everything but the manifest that makes it a backup, and returns
 // when it is durable and was found in the storage.
@@ -136,11 +144,16 @@ func (s *session) run(ctx context.Context, v *Vault, files fs.FS) (err error) {
 	return s.confirm(ctx)
 }
 
-// index writes the index of what was stored so far, if that is much.
+// index writes the index of what was stored so far, if it is time.
 func (s *session) index(ctx context.Context) error {
-	if s.added.Load()-s.indexed < indexEvery {
+	after := s.v.opts.indexAfter
+	if after == 0 {
+		after = indexAfter
+	}
+	fresh := s.added.Load() - s.indexed
+	if fresh < indexEvery && (fresh < indexLeast || time.Since(s.indexedAt) < after) {
 		return nil
 	}
-	s.indexed = s.added.Load()
+	s.indexed, s.indexedAt = s.added.Load(), time.Now()
 	return s.w.ContentManager().Flush(ctx)
 }

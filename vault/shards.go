@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"colorfast"
+	"colorfast/internal/durable"
 
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/blob/sharded"
@@ -76,6 +77,27 @@ func (f *folders) open(ctx context.Context, shown string) error {
 		return err
 	}
 	return checkShards(shown, b.b)
+}
+
+// sweep removes temporary files that killed processes left.
+func (f *folders) sweep(ctx context.Context, before time.Time) error {
+	return f.sweepFolder(ctx, f.root, before)
+}
+
+func (f *folders) sweepFolder(ctx context.Context, dir string, before time.Time) error {
+	list, err := f.files.ReadDir(ctx, dir)
+	for _, i := range list {
+		at := dir + "/" + i.Name()
+		switch {
+		case err != nil:
+			return err
+		case i.IsDir():
+			err = f.sweepFolder(ctx, at, before)
+		case durable.IsTemp(i.Name()) && !i.ModTime().After(before):
+			err = f.files.DeleteBlobInPath(ctx, dir, at)
+		}
+	}
+	return err
 }
 
 // fileInfo is a file on another host.

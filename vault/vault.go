@@ -47,7 +47,7 @@ const (
 type Options struct {
 	URL      string       // see docs/storages.md; a plain path is a folder
 	Password Secret       // required
-	CacheDir string       // for storages that are far away; a folder is read where it is, and needs none
+	CacheDir string       // a private folder for what saves work and can be lost; "" for none
 	Log      *slog.Logger // nil means silent
 	Limits   Limits       // of bandwidth; zero means none
 	Lock     Lock         // for Create: what the vault's storage is to hold to; zero means none
@@ -60,8 +60,12 @@ type Options struct {
 
 	// limiter enforces Limits on all connections of an open vault.
 	limiter *limiter
+	// uncached is for a connection that must see what is stored.
+	uncached bool
 	// patience is for storages that are far away.
 	patience patience
+	// indexAfter is indexAfter, but for tests.
+	indexAfter time.Duration
 	// wrap stands between Kopia and the storage; nil for nothing. For tests.
 	wrap func(blob.Storage) blob.Storage
 }
@@ -97,8 +101,12 @@ var _ colorfast.Vault = (*Vault)(nil)
 // there is none, Denied for a wrong password, Corrupt, Unreachable,
 // Unsupported for a storage that is not known.
 func Open(ctx context.Context, o Options) (*Vault, error) {
+	p, err := parseURL(o.URL) // before it is shown in an error
+	if err != nil {
+		return nil, err
+	}
 	if o.Password.IsZero() {
-		return nil, colorfast.Errorf(colorfast.Usage, "open vault %q: no password is given", o.URL)
+		return nil, colorfast.Errorf(colorfast.Usage, "open vault %q: no password is given", p.short())
 	}
 	o.limiter = newLimiter(o.Limits)
 	conn, err := connect(ctx, o)
@@ -160,8 +168,12 @@ func connect(ctx context.Context, o Options) (_ *connection, err error) {
 			err = errors.Join(err, st.Close(context.WithoutCancel(ctx)))
 		}
 	}()
-	if err := readFormat(ctx, st, o.URL); err != nil {
+	f, err := readFormat(ctx, st, o.URL)
+	if err != nil {
 		return nil, o.asOfError(err)
+	}
+	if _, far := storage.(*patient); far && o.CacheDir != "" && !o.uncached && o.AsOf.IsZero() {
+		st.Storage = newCached(st.Storage, o.CacheDir, f.UniqueID)
 	}
 	dir, err := os.MkdirTemp("", "colorfast-vault-")
 	if err != nil {
@@ -184,8 +196,9 @@ func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo
 	defer handles.Delete(st.number)
 	config, err := json.Marshal(repo.LocalConfig{
 		Storage: &info,
-		// No cache: bytes of a backup are read from where they are kept. (With
-		// a cache folder but no room for contents, v0.22.3 panics on reading.)
+		// No cache of Kopia's: bytes of a backup are read from where they are kept,
+		// and indexes are in ours. (With a cache folder but no room for contents,
+		// v0.22.3 panics on reading.)
 		Caching: &content.CachingOptions{},
 		ClientOptions: repo.ClientOptions{
 			Hostname: hostName, Username: userName, Description: "colorfast", ReadOnly: !o.AsOf.IsZero(),
@@ -224,7 +237,7 @@ func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo
 
 // readFormat reads the blob that makes a storage a vault, as far as that goes
 // without a password.
-func readFormat(ctx context.Context, st blob.Storage, url string) error {
+func readFormat(ctx context.Context, st blob.Storage, url string) (*format.KopiaRepositoryJSON, error) {
 	var out bytesOut
 	err := st.GetBlob(ctx, formatBlob, 0, -1, &out)
 	if errors.Is(err, blob.ErrBlobNotFound) {
@@ -232,21 +245,21 @@ func readFormat(ctx context.Context, st blob.Storage, url string) error {
 		stop := errors.New("stop")
 		lerr := st.ListBlobs(ctx, "q", func(blob.Metadata) error { packs = true; return stop })
 		if packs {
-			return damaged(url, "its file "+formatBlob+" is missing")
+			return nil, damaged(url, "its file "+formatBlob+" is missing")
 		}
 		if lerr != nil {
-			return fail(lerr, colorfast.Unreachable, "open vault %q", url)
+			return nil, fail(lerr, colorfast.Unreachable, "open vault %q", url)
 		}
-		return noVault(url)
+		return nil, noVault(url)
 	}
 	if err != nil {
-		return fail(err, colorfast.Unreachable, "open vault %q", url)
+		return nil, fail(err, colorfast.Unreachable, "open vault %q", url)
 	}
 	f, err := format.ParseKopiaRepositoryJSON(out.b)
 	if err != nil || len(f.UniqueID) != format.UniqueIDLengthBytes || len(f.EncryptedFormatBytes) == 0 {
-		return damaged(url, "its file "+formatBlob+" is damaged")
+		return nil, damaged(url, "its file "+formatBlob+" is damaged")
 	}
-	return nil
+	return f, nil
 }
 
 func damaged(url, what string) error {
