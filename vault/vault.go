@@ -139,6 +139,7 @@ func (v *Vault) ctx(ctx context.Context) context.Context { return withLog(ctx, v
 type connection struct {
 	repo.DirectRepository
 	dir       string // private to the process, with Kopia's configuration file
+	far       bool   // the storage is not a folder
 	manifests catalogue
 
 	once sync.Once
@@ -188,7 +189,8 @@ func connect(ctx context.Context, o Options) (_ *connection, err error) {
 	if err != nil {
 		return nil, diagnose(ctx, st, o, err)
 	}
-	return &connection{DirectRepository: rep, dir: dir}, nil
+	_, local := storage.(*diskStorage)
+	return &connection{DirectRepository: rep, dir: dir, far: !local}, nil
 }
 
 func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo.DirectRepository, error) {
