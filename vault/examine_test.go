@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -205,38 +206,64 @@ func TestLocksAreExtended(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = raw.Close(context.Background()) }()
-		k, b := lockerOf(raw)
-		untils := func() map[blob.ID]time.Time {
-			all := map[blob.ID]time.Time{}
-			for _, id := range allBlobs(t, raw) {
-				if r, err := k.locked(t.Context(), b.prefix+string(id)); err != nil {
-					t.Fatal(err)
-				} else if r.mode != "" {
-					all[id] = r.until
-				}
-			}
-			return all
-		}
-		before := untils()
+		before := untils(t, raw)
 		nextSecond()
 		if err := v.maintain(t.Context(), "full", fullSafety, tempAge); err != nil {
 			t.Fatal(err)
 		}
-		after := untils()
-		n := 0
-		for id, was := range before {
-			if _, ok := after[id]; ok {
-				n++
-				if !after[id].After(was) {
-					t.Errorf("%s: locked until %s, still %s", id, was, after[id])
-				}
-			}
+		after := untils(t, raw)
+		extended(t, before, after)
+		// Credentials that may not delete do it too, when half of the time is over.
+		policy, err := Policy(o.URL, AppendOnly)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if n < 5 || before[formatBlob].IsZero() || before[formatCopyBlob].IsZero() || before[configBlob].IsZero() {
-			t.Errorf("only %d locks: %v", n, before)
+		host := reopen(t, s3Options(s, "bucket", s.MakeUser(t, "bucket", policy)))
+		nextSecond()
+		if err := host.extendDue(t.Context(), 0); err != nil {
+			t.Fatal(err)
 		}
+		if !maps.Equal(untils(t, raw), after) {
+			t.Error("locks were extended long before they are due")
+		}
+		if err := host.extendDue(t.Context(), minLock); err != nil {
+			t.Fatal(err)
+		}
+		extended(t, after, untils(t, raw))
 		if x := examined(t, o); outcome(x, "lock") != colorfast.Passed {
 			t.Errorf("%+v", x)
 		}
 	})
+}
+
+// untils returns until when each blob is locked, of those that are.
+func untils(t *testing.T, st blob.Storage) map[blob.ID]time.Time {
+	t.Helper()
+	k, b := lockerOf(st)
+	all := map[blob.ID]time.Time{}
+	for _, id := range allBlobs(t, st) {
+		if r, err := k.locked(t.Context(), b.prefix+string(id)); err != nil {
+			t.Fatal(err)
+		} else if r.mode != "" {
+			all[id] = r.until
+		}
+	}
+	return all
+}
+
+// extended demands that all locks which are still there have become longer.
+func extended(t *testing.T, before, after map[blob.ID]time.Time) {
+	t.Helper()
+	n := 0
+	for id, was := range before {
+		if now, ok := after[id]; ok {
+			n++
+			if !now.After(was) {
+				t.Errorf("%s: locked until %s, still %s", id, was, now)
+			}
+		}
+	}
+	if n < 5 || before[formatBlob].IsZero() || before[formatCopyBlob].IsZero() || before[configBlob].IsZero() {
+		t.Errorf("only %d locks: %v", n, before)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/maintenance"
+	"golang.org/x/sync/errgroup"
 )
 
 // Lock says for how long what is written to a vault can neither be deleted nor
@@ -186,6 +187,53 @@ func (v *Vault) keepLocked(ctx context.Context, w repo.DirectRepositoryWriter) e
 	}
 	return w.Flush(ctx)
 }
+
+// extendDue extends the locks of all blobs with credentials that may lock but not
+// delete, so that locks last also where nobody else maintains the vault. It does so
+// when the format blob, whose lock it extends last, is locked for less than within;
+// 0 means half of the vault's period.
+func (v *Vault) extendDue(ctx context.Context, within time.Duration) (err error) {
+	l, err := v.Lock(ctx)
+	if err != nil || l.IsZero() {
+		return err
+	}
+	if within == 0 {
+		within = l.Period / 2
+	}
+	st, err := v.opts.openStorage(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close(context.WithoutCancel(ctx))) }()
+	k, b := lockerOf(st)
+	if k == nil {
+		return nil
+	}
+	if r, err := k.locked(ctx, b.prefix+formatBlob); err != nil || time.Until(r.until) > within {
+		return err
+	}
+	o := blob.ExtendOptions{RetentionMode: l.kopia(), RetentionPeriod: l.Period}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(extenders)
+	for _, prefix := range append(repo.GetLockingStoragePrefixes(), formatCopyBlob) {
+		err := st.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
+			if m.BlobID != formatBlob {
+				g.Go(func() error { return st.ExtendBlobRetention(gctx, m.BlobID, o) })
+			}
+			return gctx.Err()
+		})
+		if err != nil {
+			return errors.Join(err, g.Wait())
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return st.ExtendBlobRetention(ctx, formatBlob, o)
+}
+
+// extenders is how many locks are extended at the same time.
+const extenders = 8
 
 // extendOwn extends the lock of the blob that Kopia does not know, when a
 // maintenance that began at start has extended all others.

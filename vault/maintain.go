@@ -49,7 +49,7 @@ func (v *Vault) maintain(ctx context.Context, mode maintenance.Mode, safety main
 	ctx = v.ctx(ctx)
 	err := repo.DirectWriteSession(ctx, v.conn, repo.WriteSessionOptions{Purpose: "maintain"}, func(ctx context.Context, w repo.DirectRepositoryWriter) (err error) {
 		if !mayDelete(ctx, w.BlobStorage()) {
-			return nil // somebody with other credentials does it
+			return v.extendDue(ctx, 0) // somebody with other credentials does the rest
 		}
 		l, err := takeLease(ctx, w.BlobStorage(), leasePrefix, leaseLife)
 		if err != nil || l == nil {
