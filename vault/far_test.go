@@ -1,7 +1,6 @@
 package vault
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,7 +31,7 @@ type remote struct {
 	kill  func()                             // the server
 }
 
-var hasty = patience{tries: 4, first: 20 * time.Millisecond, most: 200 * time.Millisecond, total: 20 * time.Second, stall: 2 * time.Second}
+var hasty = patience{tries: 8, first: 20 * time.Millisecond, most: 200 * time.Millisecond, total: 20 * time.Second, stall: 2 * time.Second}
 
 // options name a place on the storage.
 func (r *remote) options(place string) Options { return r.through(r.addr, place) }
@@ -184,5 +183,3 @@ func TestContractFar(t *testing.T) {
 		})
 	}
 }
-
-var _ = context.Canceled

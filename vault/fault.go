@@ -111,6 +111,16 @@ func retryAfter(h http.Header) time.Duration {
 // requests are refused for it; the services allow 5 to 15 minutes.
 const maxSkew = 4 * time.Minute
 
+// explained is the one error that a person sees of a fault. Kopia puts what it was
+// doing around it, which tells a person nothing.
+type explained struct{ said *colorfast.Error }
+
+// Error implements error.
+func (e *explained) Error() string { return e.said.Error() }
+
+// Unwrap returns the error with its kind and hint.
+func (e *explained) Unwrap() error { return e.said }
+
 // explain makes the one error that a person sees of a fault.
 func (s *patient) explain(what string, f *fault, tries int, took time.Duration) error {
 	e := colorfast.Errorf(colorfast.Unreachable, "%s %s: %w", what, s.name, f.err)
@@ -139,7 +149,7 @@ func (s *patient) explain(what string, f *fault, tries int, took time.Duration) 
 	if f.hint != "" {
 		hint = f.hint
 	}
-	return e.WithHint("%s", hint)
+	return &explained{e.WithHint("%s", hint)}
 }
 
 // behind says on which side this host's clock is when the storage's is ahead by

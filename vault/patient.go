@@ -164,4 +164,11 @@ func (s *patient) sweep(ctx context.Context, before time.Time) error {
 // DisplayName implements blob.Storage.
 func (s *patient) DisplayName() string { return s.name }
 
-func quoted(id blob.ID) string { return "\"" + string(id) + "\"" }
+// quoted names a blob in an error; the rest of a long name tells a person nothing.
+func quoted(id blob.ID) string {
+	const most = 24
+	if len(id) > most {
+		id = id[:most] + "…"
+	}
+	return "\"" + string(id) + "\""
+}

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -41,7 +42,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 	if err != nil {
 		return fail(err, colorfast.Internal, "store backup")
 	}
-	s := &session{w: w, v: v, p: p, m: &c, old: old, pageKey: v.pageKey, indexedAt: time.Now()}
+	s := &session{w: w, p: p, m: &c, old: old, pageKey: v.pageKey, indexAfter: cmp.Or(v.opts.indexAfter, indexAfter), indexedAt: time.Now()}
 	err = s.run(countAdded(ctx, &s.added), v, files)
 	if err == nil {
 		err = v.commit(ctx, s)
@@ -101,7 +102,6 @@ func (o *Options) warn(ctx context.Context, msg string, err error) {
 // session is one Put under way.
 type session struct {
 	w       repo.DirectRepositoryWriter
-	v       *Vault
 	p       colorfast.Progress
 	m       *colorfast.Manifest
 	old     *parent // nil for none
@@ -112,8 +112,9 @@ type session struct {
 	tree  entries      // once stored
 	added atomic.Int64 // bytes added to the storage
 
-	indexed   int64     // value of added when the index was last written out
-	indexedAt time.Time // and when that was
+	indexAfter time.Duration
+	indexed    int64     // value of added when the index was last written out
+	indexedAt  time.Time // and when that was
 }
 
 // The index of what was stored so far is written out after indexEvery new bytes,
@@ -146,12 +147,8 @@ func (s *session) run(ctx context.Context, v *Vault, files fs.FS) (err error) {
 
 // index writes the index of what was stored so far, if it is time.
 func (s *session) index(ctx context.Context) error {
-	after := s.v.opts.indexAfter
-	if after == 0 {
-		after = indexAfter
-	}
 	fresh := s.added.Load() - s.indexed
-	if fresh < indexEvery && (fresh < indexLeast || time.Since(s.indexedAt) < after) {
+	if fresh < indexEvery && (fresh < indexLeast || time.Since(s.indexedAt) < s.indexAfter) {
 		return nil
 	}
 	s.indexed, s.indexedAt = s.added.Load(), time.Now()

@@ -286,7 +286,10 @@ func s3Fault(err error) error {
 	}
 	var r minio.ErrorResponse
 	if !errors.As(err, &r) {
-		return bare(err)
+		if err = bare(err); strings.HasPrefix(err.Error(), "Connection closed by foreign host") { // and then the URL
+			err = errors.New("the storage closed the connection")
+		}
+		return err
 	}
 	said := fmt.Errorf("the storage answers %q: %s", r.Code, strings.TrimSuffix(r.Message, "."))
 	f := &fault{class: byStatus(r.StatusCode), err: said}
