@@ -35,7 +35,7 @@ var layers = []layer{
 	},
 	{
 		name: "chroma", packages: []string{"chroma/..."},
-		ours: []string{"chroma/..."}, foreign: []string{"zombiezen.com/go/sqlite"},
+		ours: []string{"chroma/..."}, foreign: []string{"golang.org/x/sync", "zombiezen.com/go/sqlite"},
 		why: "what is known of Chroma knows nothing of backups: it could be a module of its own",
 	},
 	{

@@ -18,8 +18,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// checkers is how many objects are looked for at the same time.
-const checkers = 4
+// checkers is how many objects are looked for at the same time: storages that are
+// far away answer late, and take many questions at once.
+const checkers = 16
 
 // payload is what the Kopia manifest of a backup holds: all that stock Kopia
 // wants of a snapshot, and our summary.
@@ -74,11 +75,13 @@ func (s *session) confirm(ctx context.Context) error {
 type stock struct {
 	st blob.Reader
 
-	mu      sync.Mutex
-	lengths map[blob.ID]int64 // -1: there is none
+	mu    sync.Mutex
+	packs map[blob.ID]func() (int64, error) // length; -1: there is none
 }
 
-func newStock(st blob.Reader) *stock { return &stock{st: st, lengths: map[blob.ID]int64{}} }
+func newStock(st blob.Reader) *stock {
+	return &stock{st: st, packs: map[blob.ID]func() (int64, error){}}
+}
 
 // contents is the part of a Kopia repository that finds pieces of objects.
 type contents interface {
@@ -116,21 +119,23 @@ func (s *stock) holds(ctx context.Context, rep contents, id object.ID) (deleted 
 	return deleted, nil
 }
 
+// length asks for a pack's length; whoever asks at the same time waits for the
+// same answer.
 func (s *stock) length(ctx context.Context, id blob.ID) (int64, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n, ok := s.lengths[id]; ok {
-		return n, nil
+	ask, ok := s.packs[id]
+	if !ok {
+		ask = sync.OnceValues(func() (int64, error) {
+			m, err := s.st.GetMetadata(ctx, id)
+			if errors.Is(err, blob.ErrBlobNotFound) {
+				return -1, nil
+			}
+			return m.Length, err
+		})
+		s.packs[id] = ask
 	}
-	m, err := s.st.GetMetadata(ctx, id)
-	switch {
-	case errors.Is(err, blob.ErrBlobNotFound):
-		m.Length = -1
-	case err != nil:
-		return 0, err
-	}
-	s.lengths[id] = m.Length
-	return m.Length, nil
+	s.mu.Unlock()
+	return ask()
 }
 
 // commit writes the one manifest that makes a backup of what run stored.

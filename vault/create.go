@@ -52,11 +52,17 @@ func Create(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := o.Lock.check(o.URL); err != nil {
+		return err
+	}
 	if o.Password.IsZero() {
 		return colorfast.Errorf(colorfast.Usage, "create vault %q: no password is given", p.short())
 	}
 	if p.scheme != "file" {
 		return createFar(ctx, o, p)
+	}
+	if !o.Lock.IsZero() {
+		return canLock(ctx, newDisk(p.path), o.URL)
 	}
 	unlock, err := prepareFolder(o.URL, p.path)
 	if err != nil {
@@ -68,10 +74,14 @@ func Create(ctx context.Context, o Options) error {
 
 // initialize writes what makes a storage a vault.
 func initialize(ctx context.Context, o Options, st *creation) error {
-	err := repo.Initialize(withLog(ctx, o.Log), st, &repo.NewRepositoryOptions{
+	n := &repo.NewRepositoryOptions{
 		BlockFormat:  format.ContentFormat{Hash: hashAlgorithm, Encryption: encryptionAlgorithm},
 		ObjectFormat: format.ObjectFormat{Splitter: splitter},
-	}, o.Password.text)
+	}
+	if !o.Lock.IsZero() {
+		n.RetentionMode, n.RetentionPeriod = o.Lock.kopia(), o.Lock.Period
+	}
+	err := repo.Initialize(withLog(ctx, o.Log), st, n, o.Password.text)
 	if errors.Is(err, repo.ErrAlreadyInitialized) || errors.Is(err, blob.ErrBlobAlreadyExists) {
 		return vaultExists(o.URL)
 	}

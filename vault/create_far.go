@@ -74,6 +74,11 @@ func createFar(ctx context.Context, o Options, p *place) (err error) {
 	if err := vacant(ctx, far, o.URL); err != nil {
 		return err
 	}
+	if !o.Lock.IsZero() {
+		if err := canLock(ctx, far, o.URL); err != nil {
+			return err
+		}
+	}
 	st := &guard{Storage: o.wrapped(far)}
 	l, err := takeLease(ctx, st, creatingPrefix, creatingLife)
 	if err != nil {
@@ -129,6 +134,9 @@ func blobOf(name string) string { return strings.TrimSuffix(name, sharded.Comple
 // isLeftover reports whether a creation that was killed may have left this.
 func isLeftover(name string) bool {
 	b := blobOf(name)
+	if strings.HasPrefix(b, string(probeBlob)) || b == string(nothing) {
+		return true // of Examine, with credentials that may not delete
+	}
 	if name == string(creatingPrefix[:shards[0]]) {
 		return true // the folder of the marks, and of nothing else before there is a vault
 	}

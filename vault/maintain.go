@@ -48,15 +48,22 @@ func (v *Vault) Maintain(ctx context.Context) error {
 func (v *Vault) maintain(ctx context.Context, mode maintenance.Mode, safety maintenance.SafetyParameters, tempAge time.Duration) error {
 	ctx = v.ctx(ctx)
 	err := repo.DirectWriteSession(ctx, v.conn, repo.WriteSessionOptions{Purpose: "maintain"}, func(ctx context.Context, w repo.DirectRepositoryWriter) (err error) {
+		if !mayDelete(ctx, w.BlobStorage()) {
+			return v.extendDue(ctx, 0) // somebody with other credentials does the rest
+		}
 		l, err := takeLease(ctx, w.BlobStorage(), leasePrefix, leaseLife)
 		if err != nil || l == nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, l.release(ctx)) }()
-		if err := takeOwnership(ctx, w); err != nil {
+		if err := errors.Join(takeOwnership(ctx, w), v.keepLocked(ctx, w)); err != nil {
 			return err
 		}
+		start := w.Time()
 		if err := snapshotmaintenance.Run(l.ctx, w, mode, false, safety); err != nil {
+			return err
+		}
+		if err := v.extendOwn(l.ctx, w, start); err != nil {
 			return err
 		}
 		return v.sweep(l.ctx, l, tempAge)

@@ -83,13 +83,16 @@ func (b *bucket) ListBlobs(ctx context.Context, prefix blob.ID, cb func(blob.Met
 
 // PutBlob implements blob.Storage.
 func (b *bucket) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
-	if opts.HasRetentionOptions() {
-		return blob.ErrUnsupportedPutBlobOption
-	}
 	if !opts.SetModTime.IsZero() {
 		return blob.ErrSetTimeUnsupported
 	}
-	t, err := b.write(ctx, b.prefix+string(id), data, opts.DoNotRecreate)
+	var t time.Time
+	var err error
+	if opts.HasRetentionOptions() {
+		t, err = b.putLocked(ctx, id, data, opts)
+	} else {
+		t, err = b.write(ctx, b.prefix+string(id), data, opts.DoNotRecreate)
+	}
 	if err == nil && opts.GetModTime != nil {
 		if t.IsZero() { // not every service says
 			var m blob.Metadata

@@ -12,8 +12,13 @@ import (
 	"colorfast/pages"
 )
 
-// windowBytes is how much of a file is put together at a time, in whole pages.
-const windowBytes = 1 << 20
+const (
+	// windowBytes is how much of a file is put together at a time, in whole pages.
+	windowBytes = 1 << 20
+	// farWindows is how many windows of a file are under way where each is waited
+	// for: 12 MiB at most, which fills 1 Gbit/s at 50 ms with something to spare.
+	farWindows = 12
+)
 
 // paged is the content of a file of pages. Windows of it are put together by
 // several goroutines ahead of whoever reads, and handed over in their order.
@@ -55,6 +60,9 @@ func (r *reading) paged(ctx context.Context, f *colorfast.File, older io.ReaderA
 	step := max(1, windowBytes/file.cut.PageBytes())
 	total := file.cut.Pages()
 	workers := atOnce(file.cut)
+	if r.far {
+		workers = max(workers, min(farWindows, int(maxUnderWay/file.cut.PageBytes())))
+	}
 	work, order := make(chan *window), make(chan *window, workers)
 	p.order = order
 	p.wait.Go(func() {

@@ -48,6 +48,7 @@ type reading struct {
 	files   map[string]pagedFile
 	pieces  *pieces
 	pageKey []byte
+	far     bool // the storage is not on this host: ask it for much at a time
 }
 
 // pagedFile is a file of a backup, and where its parts are.
@@ -79,7 +80,7 @@ func newReading(ctx context.Context, conn *connection, id colorfast.BackupID, pa
 	if err != nil {
 		return nil, err
 	}
-	r := &reading{id: id, tree: t, pieces: newPieces(conn), pageKey: pageKey}
+	r := &reading{id: id, tree: t, pieces: newPieces(conn), pageKey: pageKey, far: conn.far}
 	if m.Format < 2 {
 		return r, nil
 	}

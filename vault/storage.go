@@ -19,9 +19,17 @@ func (o *Options) openStorage(ctx context.Context) (blob.Storage, error) {
 		return nil, err
 	}
 	if p.scheme == "file" {
+		if !o.AsOf.IsZero() {
+			return nil, noVersions(o.URL, "a folder keeps no versions")
+		}
 		return openDisk(p.path)
 	}
 	st, f, err := o.openFar(ctx, p)
+	if err == nil && !o.AsOf.IsZero() {
+		if err = st.asOf(ctx, o.AsOf, o.URL); err != nil {
+			return nil, errors.Join(err, st.Close(ctx))
+		}
+	}
 	if err != nil || f == nil {
 		return st, err
 	}
@@ -150,7 +158,7 @@ func (g *guard) DeleteBlob(ctx context.Context, id blob.ID) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return mark(g.Storage.DeleteBlob(ctx, id))
+	return mayStay(id, mark(g.Storage.DeleteBlob(ctx, id)))
 }
 
 func mark(err error) error {

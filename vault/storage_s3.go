@@ -233,11 +233,19 @@ func (s *s3Objects) stat(ctx context.Context, name string) (blob.Metadata, error
 // write sends a blob in one request, whose MD5 the server compares with what it
 // got.
 func (s *s3Objects) write(ctx context.Context, name string, data blob.Bytes, onlyNew bool) (time.Time, error) {
+	return s.writeLocked(ctx, name, data, onlyNew, retention{})
+}
+
+// writeLocked implements locker.
+func (s *s3Objects) writeLocked(ctx context.Context, name string, data blob.Bytes, onlyNew bool, lock retention) (time.Time, error) {
 	all := whole(data)
 	sum := md5.Sum(all)
 	o := minio.PutObjectOptions{ContentType: contentType, ServerSideEncryption: s.sse}
 	if onlyNew {
 		o.SetMatchETagExcept("*")
+	}
+	if lock.mode != "" {
+		o.Mode, o.RetainUntilDate = s3Modes[lock.mode], lock.until.UTC()
 	}
 	r := data.Reader()
 	defer func() { _ = r.Close() }()

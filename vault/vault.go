@@ -50,6 +50,8 @@ type Options struct {
 	CacheDir string       // a private folder for what saves work and can be lost; "" for none
 	Log      *slog.Logger // nil means silent
 	Limits   Limits       // of bandwidth; zero means none
+	Lock     Lock         // for Create: what the vault's storage is to hold to; zero means none
+	AsOf     time.Time    // for Open: read the vault as it was then, and write nothing; zero means now
 
 	// Environment returns a variable of the process, "" if it is not set. In the
 	// standard ones, and in files that they name, storages find their credentials
@@ -137,6 +139,7 @@ func (v *Vault) ctx(ctx context.Context) context.Context { return withLog(ctx, v
 type connection struct {
 	repo.DirectRepository
 	dir       string // private to the process, with Kopia's configuration file
+	far       bool   // the storage is not a folder
 	manifests catalogue
 
 	once sync.Once
@@ -153,6 +156,9 @@ func (c *connection) close(ctx context.Context) error {
 // connect opens the repository. Kopia wants a configuration file: it lies in a
 // private folder, holds no secret and goes with the connection.
 func connect(ctx context.Context, o Options) (_ *connection, err error) {
+	if err := o.checkAsOf(); err != nil {
+		return nil, err
+	}
 	storage, err := o.openStorage(ctx)
 	if err != nil {
 		return nil, err
@@ -165,9 +171,9 @@ func connect(ctx context.Context, o Options) (_ *connection, err error) {
 	}()
 	f, err := readFormat(ctx, st, o.URL)
 	if err != nil {
-		return nil, err
+		return nil, o.asOfError(err)
 	}
-	if _, far := storage.(*patient); far && o.CacheDir != "" && !o.uncached {
+	if _, far := storage.(*patient); far && o.CacheDir != "" && !o.uncached && o.AsOf.IsZero() {
 		st.Storage = newCached(st.Storage, o.CacheDir, f.UniqueID)
 	}
 	dir, err := os.MkdirTemp("", "colorfast-vault-")
@@ -183,7 +189,8 @@ func connect(ctx context.Context, o Options) (_ *connection, err error) {
 	if err != nil {
 		return nil, diagnose(ctx, st, o, err)
 	}
-	return &connection{DirectRepository: rep, dir: dir}, nil
+	_, local := storage.(*diskStorage)
+	return &connection{DirectRepository: rep, dir: dir, far: !local}, nil
 }
 
 func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo.DirectRepository, error) {
@@ -196,7 +203,7 @@ func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo
 		// v0.22.3 panics on reading.)
 		Caching: &content.CachingOptions{},
 		ClientOptions: repo.ClientOptions{
-			Hostname: hostName, Username: userName, Description: "colorfast",
+			Hostname: hostName, Username: userName, Description: "colorfast", ReadOnly: !o.AsOf.IsZero(),
 			FormatBlobCacheDuration: -1, // do not trust a cached copy on opening
 		},
 	})

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"colorfast"
 	"colorfast/chroma/hnsw"
 	"colorfast/chroma/records"
@@ -45,36 +47,59 @@ func (c *collection) add(code colorfast.Code, n int64, detail string, args ...an
 	c.findings = append(c.findings, colorfast.NewFinding(code, c.c.String(), n, detail, args...))
 }
 
-// look reads every record, and then the structure of the segment.
-func (c *collection) look(ctx context.Context, db *sysdb.DB) error {
+// look reads every record, by so many goroutines, and meanwhile the structure of
+// the segment.
+func (c *collection) look(ctx context.Context, db *sysdb.DB, parts int) error {
 	defer c.progress.Advance(c.size())
 	c.result = colorfast.Collection{
 		ID: c.c.ID, Name: c.c.Name, Tenant: c.c.Tenant, Database: c.c.Database,
 		Dimension: c.c.Dimension, Space: c.c.Config.Space, VectorSegment: c.c.VectorSegment,
 	}
-	var digest colorfast.Digest
-	stats, err := records.Read(ctx, db, c.c, c.dir, c.scratch, func(r *records.Record) error {
-		hash := r.Hash()
-		digest.Add(hash)
-		if c.each != nil {
-			if err := c.each(&c.result, r, hash); err != nil {
-				return err
-			}
-		}
-		return ctx.Err()
+	var structure structure
+	var stats *records.Stats
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.inspect(&structure) })
+	g.Go(func() (err error) {
+		stats, err = c.read(gctx, db, parts)
+		return err
 	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	c.result.Records, c.result.Queued = stats.Records, stats.FromQueue
+	c.result.MetadataSeq, c.result.VectorSeq, c.result.LastQueueSeq = c.c.MetadataSeq, stats.VectorSeq, c.c.LastQueueSeq
+	c.judge(stats)
+	c.judgeStructure(&structure, stats)
+	return nil
+}
+
+// read reads every record and sums the digest.
+func (c *collection) read(ctx context.Context, db *sysdb.DB, parts int) (*records.Stats, error) {
+	digests := make([]colorfast.Digest, parts)
+	fns := make([]func(*records.Record) error, parts)
+	for i := range fns {
+		fns[i] = func(r *records.Record) error {
+			hash := r.Hash()
+			digests[i].Add(hash)
+			if c.each != nil {
+				return c.each(&c.result, r, hash)
+			}
+			return nil
+		}
+	}
+	stats, err := records.ReadParts(ctx, db, c.c, c.dir, c.scratch, fns)
 	if corrupt(err) {
 		c.add(colorfast.UnreadableRecord, 0, "%v", err)
 	} else if err != nil {
-		return err
+		return nil, err
 	}
 	if stats == nil {
 		stats = &records.Stats{}
 	}
-	c.result.Records, c.result.Queued, c.result.Digest = stats.Records, stats.FromQueue, digest
-	c.result.MetadataSeq, c.result.VectorSeq, c.result.LastQueueSeq = c.c.MetadataSeq, stats.VectorSeq, c.c.LastQueueSeq
-	c.judge(stats)
-	return c.structure(stats)
+	for _, d := range digests {
+		c.result.Digest.Add(d)
+	}
+	return stats, nil
 }
 
 // judge turns what was met while reading the records into findings.
@@ -96,48 +121,80 @@ func (c *collection) judge(s *records.Stats) {
 	}
 }
 
-// structure checks the files of the vector segment against each other.
-func (c *collection) structure(s *records.Stats) error {
+// structure is what the files of a vector segment say of each other.
+type structure struct {
+	state    hnsw.State
+	missing  []string // files
+	problems []hnsw.Problem
+	gone     bool  // there is no directory
+	torn     error // why it cannot be read
+	ended    error // why the check ended early
+}
+
+// inspect checks the files of the vector segment against each other.
+func (c *collection) inspect(s *structure) error {
 	if c.c.VectorSegment == "" {
 		return nil
 	}
 	seg, err := hnsw.Open(filepath.Join(c.dir, c.c.VectorSegment))
-	saved := c.c.VectorSeq >= 0
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if saved {
-			c.add(colorfast.HNSWMissing, 0, "directory %s", c.c.VectorSegment)
-		}
+		s.gone = true
 		return nil
 	case corrupt(err):
-		c.add(colorfast.HNSWTorn, 0, "%s", err.Error())
+		s.torn = err
 		return nil
 	case err != nil:
 		return err
 	}
 	defer seg.Close()
-	if st := seg.State(); st == hnsw.Partial || (saved && st != hnsw.Saved) {
-		c.add(colorfast.HNSWMissing, 0, "%s of %s", strings.Join(seg.Missing(), ", "), c.c.VectorSegment)
+	s.state, s.missing = seg.State(), seg.Missing()
+	if c.incomplete(s) {
 		return nil
 	}
-	problems, err := seg.Check(c.c.Config.Space == "cosine")
+	s.problems, err = seg.Check(c.c.Config.Space == "cosine")
 	if err != nil && !corrupt(err) {
 		return err
 	}
-	for _, p := range problems {
+	s.ended = err
+	return nil
+}
+
+// incomplete reports whether files are missing that must be there.
+func (c *collection) incomplete(s *structure) bool {
+	return s.state == hnsw.Partial || c.c.VectorSeq >= 0 && s.state != hnsw.Saved
+}
+
+// judgeStructure turns it into findings, unless the vectors tell them already.
+func (c *collection) judgeStructure(s *structure, read *records.Stats) {
+	switch {
+	case c.c.VectorSegment == "":
+		return
+	case s.gone:
+		if c.c.VectorSeq >= 0 {
+			c.add(colorfast.HNSWMissing, 0, "directory %s", c.c.VectorSegment)
+		}
+		return
+	case s.torn != nil:
+		c.add(colorfast.HNSWTorn, 0, "%s", s.torn.Error())
+		return
+	case c.incomplete(s):
+		c.add(colorfast.HNSWMissing, 0, "%s of %s", strings.Join(s.missing, ", "), c.c.VectorSegment)
+		return
+	}
+	for _, p := range s.problems {
 		code := colorfast.HNSWTorn
 		if p.Kind == hnsw.Pickle {
 			code = colorfast.HNSWPickle
 		}
 		c.add(code, 0, "%s", p.String())
 	}
-	if len(problems) == 0 && (err != nil || s.SegmentError != nil) {
-		c.add(colorfast.HNSWTorn, 0, "%s", errors.Join(err, s.SegmentError).Error())
+	if len(s.problems) == 0 && (s.ended != nil || read.SegmentError != nil) {
+		c.add(colorfast.HNSWTorn, 0, "%s", errors.Join(s.ended, read.SegmentError).Error())
 	}
-	if s.UnreadableSlots > 0 && len(problems) == 0 {
-		c.add(colorfast.HNSWTorn, s.UnreadableSlots, "%d ids have no live vector in the saved index", s.UnreadableSlots)
+	if read.UnreadableSlots > 0 && len(s.problems) == 0 {
+		c.add(colorfast.HNSWTorn, read.UnreadableSlots, "%d ids have no live vector in the saved index", read.UnreadableSlots)
 	}
-	return nil
 }
 
 func quoted(ids []string) string {

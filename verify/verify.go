@@ -39,8 +39,8 @@ type Directory struct {
 
 	// Each is handed every record that is read, with its hash, so that nobody needs
 	// to read them a second time; nil means nobody wants to. It is called from
-	// several goroutines, each of which is at one collection at a time; of c only
-	// what names it and its dimension, space and segment are set. The record is valid
+	// several goroutines, also for one collection; of c only what names it and its
+	// dimension, space and segment are set. The record is valid
 	// only during the call. An error ends Run and is returned wrapped.
 	Each func(c *colorfast.Collection, r *records.Record, hash [sha256.Size]byte) error
 }
@@ -214,8 +214,12 @@ func (d *Directory) names(ctx context.Context, db *sysdb.DB, r *Report) error {
 	return nil
 }
 
-// collections looks at every record of every collection, several collections at
-// a time.
+// large is from how many bytes of its vector segment on a collection is looked at
+// by all processors, and no other one meanwhile.
+const large = 32 << 20
+
+// collections looks at every record of every collection: the large ones one by
+// one, of the others several at a time.
 func (d *Directory) collections(ctx context.Context, db *sysdb.DB, r *Report) error {
 	list, err := db.Collections(ctx)
 	if err != nil {
@@ -223,16 +227,37 @@ func (d *Directory) collections(ctx context.Context, db *sysdb.DB, r *Report) er
 	}
 	results := make([]*collection, len(list))
 	var total int64
+	var small []*collection
+	processors := max(2, min(4, runtime.GOMAXPROCS(0))) // each takes up to 20 MiB
 	for i, c := range list {
 		results[i] = &collection{dir: d.Dir, scratch: d.Scratch, c: c, progress: d.Progress, each: d.Each}
 		total += results[i].size()
 	}
 	d.Progress.Begin("verifying", total)
+	for _, c := range results {
+		if c.size() < large {
+			small = append(small, c)
+		} else if err := c.look(ctx, db, processors); err != nil {
+			return fmt.Errorf("collection %q: %w", c.c.String(), err)
+		}
+	}
+	if err := d.several(ctx, db.Path(), small, processors); err != nil {
+		return err
+	}
+	for _, c := range results {
+		r.Inventory.Collections = append(r.Inventory.Collections, c.result)
+		r.Findings = append(r.Findings, c.findings...)
+	}
+	return nil
+}
+
+// several looks at collections, so many at a time.
+func (d *Directory) several(ctx context.Context, path string, list []*collection, workers int) error {
 	work := make(chan *collection)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(work)
-		for _, c := range results {
+		for _, c := range list {
 			select {
 			case work <- c:
 			case <-ctx.Done():
@@ -241,17 +266,10 @@ func (d *Directory) collections(ctx context.Context, db *sysdb.DB, r *Report) er
 		}
 		return nil
 	})
-	for range min(max(2, runtime.GOMAXPROCS(0)), len(list)) {
-		g.Go(func() error { return worker(ctx, db.Path(), work) })
+	for range min(workers, len(list)) {
+		g.Go(func() error { return worker(ctx, path, work) })
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	for _, c := range results {
-		r.Inventory.Collections = append(r.Inventory.Collections, c.result)
-		r.Findings = append(r.Findings, c.findings...)
-	}
-	return nil
+	return g.Wait()
 }
 
 // worker looks at collections with a database handle of its own, for a handle is
@@ -263,7 +281,7 @@ func worker(ctx context.Context, path string, work <-chan *collection) (err erro
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	for c := range work {
-		if err := c.look(ctx, db); err != nil {
+		if err := c.look(ctx, db, 1); err != nil {
 			return fmt.Errorf("collection %q: %w", c.c.String(), err)
 		}
 	}

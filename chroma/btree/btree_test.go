@@ -2,6 +2,7 @@ package btree
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -186,11 +188,40 @@ func TestReadsWhatSQLiteWrote(t *testing.T) {
 					t.Fatalf("page %d: %d behind the end, %v", page, id, err)
 				}
 			}
+			scan(t, d, table.Scan())
 			for _, rowid := range []int64{-1, 0, 1 << 40, math.MaxInt64, math.MinInt64} {
 				if _, ok, err := table.Row(rowid); ok || err != nil {
 					t.Errorf("row %d that is not there: %t, %v", rowid, ok, err)
 				}
 			}
+		}
+	}
+}
+
+// scan walks the whole table, and from the middle and from behind its end.
+func scan(t *testing.T, d *database, s *Scan) {
+	t.Helper()
+	byRow := slices.Clone(d.rows)
+	slices.SortFunc(byRow, func(a, b row) int { return cmp.Compare(a.rowid, b.rowid) })
+	for _, from := range []int{0, len(byRow) / 2, len(byRow)} {
+		rowid := int64(math.MinInt64)
+		switch {
+		case from == len(byRow):
+			rowid = math.MaxInt64
+		case from > 0:
+			rowid = byRow[from-1].rowid + 1 // between two rows, where one was deleted
+		}
+		if err := s.From(rowid); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range byRow[from:] {
+			id, v, ok, err := s.Next()
+			if err != nil || !ok || id != w.rowid || !same(v, w.values) {
+				t.Fatalf("page %d, scan from %d: %d, %v, %t, %v; want %d, %v", d.page, rowid, id, v, ok, err, w.rowid, w.values)
+			}
+		}
+		if id, _, ok, err := s.Next(); ok || err != nil {
+			t.Fatalf("page %d: row %d behind the end, %v", d.page, id, err)
 		}
 	}
 }
@@ -241,8 +272,11 @@ func walk(d *database) error {
 	}
 	for n := 0; ; n++ {
 		_, rowid, ok, err := x.Next()
-		if err != nil || !ok {
+		if err != nil {
 			return err
+		}
+		if !ok {
+			return walkTable(d, table.Scan())
 		}
 		if n > len(d.bytes) {
 			return errors.New("a walk without end")
@@ -251,6 +285,20 @@ func walk(d *database) error {
 			return err
 		}
 	}
+}
+
+func walkTable(d *database, s *Scan) error {
+	err := s.From(math.MinInt64)
+	for n := 0; err == nil; n++ {
+		var ok bool
+		if _, _, ok, err = s.Next(); err == nil && !ok {
+			return nil
+		}
+		if n > len(d.bytes) {
+			return errors.New("a scan without end")
+		}
+	}
+	return err
 }
 
 // TestCircles: pages that lead to each other end in an error.
@@ -271,5 +319,15 @@ func TestCircles(t *testing.T) {
 	copy(d.bytes[(int(d.from)-1)*512:], root.b)
 	if err := walk(d); err == nil {
 		t.Error("a circle is no error")
+	}
+	d = build(t, 3, 512, 2000)
+	f = d.open()
+	if root, err = f.page(d.table); err != nil || root.leaf() {
+		t.Fatalf("the table has one page: %v", err)
+	}
+	binary.BigEndian.PutUint32(root.b[root.head+8:], d.table)
+	copy(d.bytes[(int(d.table)-1)*512:], root.b)
+	if err := walkTable(d, d.open().Table(d.table).Scan()); err == nil {
+		t.Error("a circle in a table is no error")
 	}
 }

@@ -229,3 +229,76 @@ func (t *Table) row(p *page, i int) (v []Value, ok bool, err error) {
 	t.values = v
 	return v, true, nil
 }
+
+// Scan walks a table in the order of its rowids.
+type Scan struct {
+	t      *Table
+	path   []step
+	visits uint32
+}
+
+// Scan returns a walk through the table; From begins it.
+func (t *Table) Scan() *Scan { return &Scan{t: t} }
+
+func (s *Scan) push(number uint32, at int) error {
+	p, err := s.t.f.page(number)
+	if err != nil {
+		return err
+	}
+	s.visits++
+	if p.kind != leafTable && p.kind != interiorTable || len(s.path) == maxDepth || s.visits > s.t.f.pages {
+		return s.t.f.corrupt(number, "page %d does not belong where it stands in a table", number)
+	}
+	s.path = append(s.path, step{p, at})
+	return nil
+}
+
+// From goes before the first row whose rowid is at least this one.
+func (s *Scan) From(rowid int64) error {
+	s.path, s.visits = s.path[:0], 0
+	for next := s.t.root; ; {
+		if err := s.push(next, 0); err != nil {
+			return err
+		}
+		top := &s.path[len(s.path)-1]
+		i, _, err := s.t.find(top.p, rowid)
+		if err != nil {
+			return err
+		}
+		if top.at = i; top.p.leaf() {
+			return nil
+		}
+		top.at++
+		if next, err = s.t.f.child(top.p, i); err != nil {
+			return err
+		}
+	}
+}
+
+// Next returns the next row, whose columns are valid until the next call; ok is
+// false at the end.
+func (s *Scan) Next() (rowid int64, v []Value, ok bool, err error) {
+	for len(s.path) > 0 {
+		top := &s.path[len(s.path)-1]
+		at := top.at
+		top.at++
+		switch {
+		case top.p.leaf() && at < top.p.cells:
+			if rowid, _, err = s.t.cell(top.p, at); err == nil {
+				v, ok, err = s.t.row(top.p, at)
+			}
+			return rowid, v, ok, err
+		case !top.p.leaf() && at <= top.p.cells:
+			child, err := s.t.f.child(top.p, at)
+			if err == nil {
+				err = s.push(child, 0)
+			}
+			if err != nil {
+				return 0, nil, false, err
+			}
+		default:
+			s.path = s.path[:len(s.path)-1]
+		}
+	}
+	return 0, nil, false, nil
+}

@@ -12,12 +12,10 @@
 package hnsw
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -201,48 +199,6 @@ func (s *Segment) IDs(fn func(id string, label uint64) error) (*pickle.Info, err
 		return nil, err
 	}
 	return pickle.Decode(f, f.size, f.name, fn)
-}
-
-// Vector appends to dst the vector of the element in the given slot: Dimension
-// float32, little-endian, in the scale in which the client gave it. For cosine,
-// hnswlib stores the vector normalized, and its length apart: the product is
-// made in float32 as in hnswlib's getDataByLabel (hnswalg.h), so it is what
-// Chroma's get returns, equal to the client's own only up to rounding.
-//
-// It costs one read system call, two for cosine, and no memory besides dst.
-// Errors: *chroma.CorruptError if a file ends before the slot.
-func (s *Segment) Vector(slot uint32, cosine bool, dst []byte) ([]byte, error) {
-	if int64(slot) >= s.Elements() {
-		return dst, fmt.Errorf("read vector: no slot %d in %d elements", slot, s.Elements())
-	}
-	data, err := s.file(chroma.DataFile)
-	if err != nil {
-		return dst, err
-	}
-	h := &s.header
-	start, n := len(dst), 4*h.Dimension()
-	off := int64(slot)*int64(h.ElementSize) + int64(h.VectorOffset)
-	if off+int64(n) > data.size {
-		return dst, data.short()
-	}
-	dst = append(dst, make([]byte, n)...)
-	if err := data.read(dst[start:], off); err != nil || !cosine {
-		return dst, err
-	}
-	length, err := s.file(chroma.LengthFile)
-	if err != nil {
-		return dst, err
-	}
-	var b [4]byte
-	if err := length.read(b[:], 4*int64(slot)); err != nil {
-		return dst, err
-	}
-	norm := math.Float32frombits(binary.LittleEndian.Uint32(b[:]))
-	for v := dst[start:]; len(v) > 0; v = v[4:] {
-		x := math.Float32frombits(binary.LittleEndian.Uint32(v))
-		binary.LittleEndian.PutUint32(v, math.Float32bits(x*norm))
-	}
-	return dst, nil
 }
 
 // file returns one of the five files.

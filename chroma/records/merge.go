@@ -12,25 +12,14 @@ import (
 
 // merger is one call of Read.
 type merger struct {
-	ctx     context.Context
-	db      *sysdb.DB
-	c       *sysdb.Collection
-	fn      func(*Record) error
-	stats   Stats
-	scratch *scratch
-	point   *sysdb.Point
+	yielder
 	segment *hnsw.Segment // nil where there is no saved index that can be read
-
-	matched int64 // vectors that have a record
-	patched bool  // some row of the queue changes metadata
-	rec     Record
-	fields  []Field
-	vector  []byte
+	patched bool          // some row of the queue changes metadata
 }
 
 // newMerger makes one; the caller closes it.
 func newMerger(ctx context.Context, db *sysdb.DB, c *sysdb.Collection, parent string, fn func(*Record) error) (*merger, error) {
-	m := &merger{ctx: ctx, db: db, c: c, fn: fn}
+	m := &merger{yielder: yielder{ctx: ctx, db: db, c: c, fn: fn}}
 	m.stats.VectorSeq = c.VectorSeq
 	var err error
 	if m.scratch, err = newScratch(parent); err != nil {
@@ -152,19 +141,20 @@ func (m *merger) yieldStored() error {
 	if m.c.MetadataSegment == "" {
 		return nil
 	}
+	if !m.patched {
+		return m.yieldPart(0, 1)
+	}
 	return m.db.Embeddings(m.ctx, m.c.MetadataSegment, func(e *sysdb.Embedding) error {
+		st, _, err := m.scratch.getState(e.ID)
+		if err != nil {
+			return err
+		}
+		if st == absent || st == added {
+			return nil // deleted; a new one of that id comes at the end
+		}
 		m.fields = append(m.fields[:0], e.Metadata...)
-		if m.patched {
-			st, _, err := m.scratch.getState(e.ID)
-			if err != nil {
-				return err
-			}
-			if st == absent || st == added {
-				return nil // deleted; a new one of that id comes at the end
-			}
-			if err := m.patch(e.ID); err != nil {
-				return err
-			}
+		if err := m.patch(e.ID); err != nil {
+			return err
 		}
 		return m.yield(e.ID)
 	})
@@ -199,55 +189,6 @@ func (m *merger) patch(id string) error {
 		m.fields = applyPatch(m.fields, p)
 		return nil
 	})
-}
-
-// yield finds the vector of a record and hands it on.
-func (m *merger) yield(id string) error {
-	if err := m.ctx.Err(); err != nil {
-		return fmt.Errorf("read records of %q: %w", m.c.ID, err)
-	}
-	m.rec.ID, m.rec.Vector = id, nil
-	m.rec.split(m.fields)
-	w, ok, err := m.scratch.get(id)
-	if err != nil {
-		return err
-	}
-	if ok {
-		m.matched++
-		if err := m.findVector(w); err != nil {
-			return err
-		}
-	}
-	m.stats.Records++
-	switch n := len(m.rec.Vector); {
-	case m.rec.Vector == nil:
-		m.stats.Missing.add(id)
-	case m.c.Dimension > 0 && n != 4*m.c.Dimension:
-		m.stats.WrongDimension.add(id)
-	}
-	return m.fn(&m.rec)
-}
-
-// findVector reads the vector from where it is.
-func (m *merger) findVector(w where) (err error) {
-	switch {
-	case w.seq >= 0:
-		if m.vector, err = m.point.Vector(w.seq, m.vector[:0]); err != nil {
-			return err
-		}
-		m.stats.FromQueue++
-	case w.slot >= 0 && m.segment != nil:
-		if m.vector, err = m.segment.Vector(uint32(w.slot), m.cosine(), m.vector[:0]); err != nil {
-			if m.stats.SegmentError == nil {
-				m.stats.SegmentError = err
-			}
-			return nil
-		}
-	default:
-		return nil
-	}
-	m.rec.Vector = slices.Grow(m.vector, 1)[:len(m.vector)] // not nil, even if empty
-	return nil
 }
 
 // countGhosts counts the vectors that have no record, and looks for a few.

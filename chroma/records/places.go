@@ -106,16 +106,16 @@ func (p *places) hashes(id string) (a, b uint64) {
 	return maphash.String(p.seeds[0], id), maphash.String(p.seeds[1], id) | 1
 }
 
-// find leaves the entry of the hashes in p.buf, or zeros, and returns where in
+// find leaves the entry of the hashes in buf, or zeros, and returns where in
 // the file it is or belongs.
-func (p *places) find(a, b uint64) (at int64, ok bool, err error) {
+func (p *places) find(a, b uint64, buf *[entrySize]byte) (at int64, ok bool, err error) {
 	le := binary.LittleEndian
 	for i := a & (p.capacity - 1); ; i = (i + 1) & (p.capacity - 1) {
 		at := int64(i * entrySize)
-		if err := p.read(p.buf[:], at); err != nil {
+		if err := p.read(buf[:], at); err != nil {
 			return 0, false, err
 		}
-		switch x, y := le.Uint64(p.buf[:]), le.Uint64(p.buf[8:]); {
+		switch x, y := le.Uint64(buf[:]), le.Uint64(buf[8:]); {
 		case y == 0:
 			return at, false, nil
 		case x == a && y == b:
@@ -124,11 +124,14 @@ func (p *places) find(a, b uint64) (at int64, ok bool, err error) {
 	}
 }
 
-// get returns where the vector of an id is.
+// get returns where the vector of an id is. Several goroutines may call it while
+// nobody changes the table.
 func (p *places) get(id string) (where, bool, error) {
-	_, ok, err := p.find(p.hashes(id))
+	var buf [entrySize]byte
+	a, b := p.hashes(id)
+	_, ok, err := p.find(a, b, &buf)
 	le := binary.LittleEndian
-	w := where{int64(int32(le.Uint32(p.buf[16:]))), int64(le.Uint64(p.buf[24:])), le.Uint32(p.buf[20:])}
+	w := where{int64(int32(le.Uint32(buf[16:]))), int64(le.Uint64(buf[24:])), le.Uint32(buf[20:])}
 	if err != nil || !ok || w.flags&live == 0 {
 		return where{}, false, err
 	}
@@ -153,7 +156,7 @@ func (p *places) set(id string, w where, alive bool) error {
 		}
 	}
 	a, b := p.hashes(id)
-	at, ok, err := p.find(a, b)
+	at, ok, err := p.find(a, b, &p.buf)
 	if err != nil || (!ok && !alive) {
 		return err
 	}
@@ -217,7 +220,7 @@ func (p *places) insert(block []byte) error {
 		if b == 0 {
 			continue
 		}
-		at, _, err := p.find(a, b)
+		at, _, err := p.find(a, b, &p.buf)
 		if err != nil {
 			return err
 		}

@@ -92,8 +92,15 @@ type Stats struct {
 //
 // An error means that the records could not be read: *chroma.CorruptError for
 // the database, others for files and ctx.
-func Read(ctx context.Context, db *sysdb.DB, c *sysdb.Collection, dir, scratch string, fn func(*Record) error) (_ *Stats, err error) {
-	m, err := newMerger(ctx, db, c, scratch, fn)
+func Read(ctx context.Context, db *sysdb.DB, c *sysdb.Collection, dir, scratch string, fn func(*Record) error) (*Stats, error) {
+	return ReadParts(ctx, db, c, dir, scratch, []func(*Record) error{fn})
+}
+
+// ReadParts is Read by as many goroutines as there are functions: each is called
+// by one of them, with another part of the records. Where the queue changes
+// metadata, the first function gets all.
+func ReadParts(ctx context.Context, db *sysdb.DB, c *sysdb.Collection, dir, scratch string, fns []func(*Record) error) (_ *Stats, err error) {
+	m, err := newMerger(ctx, db, c, scratch, fns[0])
 	if err != nil {
 		return nil, fmt.Errorf("read records of %q: %w", c.ID, err)
 	}
@@ -106,7 +113,7 @@ func Read(ctx context.Context, db *sysdb.DB, c *sysdb.Collection, dir, scratch s
 		func() error { return m.openSegment(dir) },
 		m.overlayVectors,
 		m.overlayMetadata,
-		m.yieldStored,
+		func() error { return m.yieldParts(fns) },
 		m.yieldQueued,
 		m.countGhosts,
 	} {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,6 +47,7 @@ func TestRecordsAreWhatChromaSays(t *testing.T) {
 					t.Fatalf("collection %s is %v", w.Name, c)
 				}
 				got, stats := collect(t, db, c, dir)
+				inParts(t, db, c, dir, got, stats)
 				fromQueue += stats.FromQueue
 				compare(t, c, got, w.Records, want.Version)
 				compareFields(t, c.String(), c.Metadata, w.Metadata)
@@ -69,6 +71,40 @@ func TestRecordsAreWhatChromaSays(t *testing.T) {
 				t.Error("reading changed the persist directory")
 			}
 		})
+	}
+}
+
+// inParts reads the collection by several goroutines: together they get the same.
+func inParts(t *testing.T, db *sysdb.DB, c *sysdb.Collection, dir string, want []records.Record, stats *records.Stats) {
+	t.Helper()
+	hashes := make([][]string, 5)
+	fns := make([]func(*records.Record) error, len(hashes))
+	for i := range fns {
+		fns[i] = func(r *records.Record) error {
+			h := r.Hash()
+			hashes[i] = append(hashes[i], hex.EncodeToString(h[:]))
+			return nil
+		}
+	}
+	parts, err := records.ReadParts(t.Context(), db, c, dir, t.TempDir(), fns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var alone []string
+	for i := range want {
+		h := want[i].Hash()
+		alone = append(alone, hex.EncodeToString(h[:]))
+	}
+	slices.Sort(alone)
+	if together := slices.Sorted(slices.Values(slices.Concat(hashes...))); !slices.Equal(together, alone) {
+		t.Errorf("%s: %d records in parts are not the %d that were read alone", c, len(together), len(alone))
+	}
+	if parts.Records != stats.Records || parts.FromQueue != stats.FromQueue || parts.Missing.Count != stats.Missing.Count ||
+		parts.Ghosts.Count != stats.Ghosts.Count || parts.Overlaid != stats.Overlaid || parts.VectorRows != stats.VectorRows {
+		t.Errorf("%s: in parts %+v, alone %+v", c, parts, stats)
+	}
+	if some := slices.IndexFunc(hashes[1:], func(h []string) bool { return len(h) > 0 }); len(alone) > 100 && stats.Overlaid == 0 && some < 0 {
+		t.Errorf("%s: the first part has all %d records", c, len(alone))
 	}
 }
 

@@ -87,6 +87,7 @@ func (m *merger) readIDs() error {
 		m.forgetSegment()
 		return m.scratch.reset()
 	}
+	m.vectors = m.segment.Vectors(m.cosine())
 	m.stats.Pickle = info
 	if m.stats.VectorSeq < 0 {
 		m.stats.VectorSeq = info.MaxSeqID
@@ -98,6 +99,6 @@ func (m *merger) readIDs() error {
 func (m *merger) forgetSegment() {
 	if m.segment != nil {
 		m.segment.Close()
-		m.segment = nil
+		m.segment, m.vectors = nil, nil
 	}
 }

@@ -42,26 +42,47 @@ func (s span) dense() bool {
 	return width/4 <= uint64(max(s.n, 0))
 }
 
+// part narrows a dense span to one of so many parts of it, maybe an empty one.
+func (s span) part(i, of int64) span {
+	width := s.last - s.first + 1
+	return span{s.n, s.first + width/of*i + min(i, width%of), s.first + width/of*(i+1) + min(i+1, width%of) - 1}
+}
+
 // Embeddings hands all records of a metadata segment to fn by ascending row.
 // The embedding is valid only during the call; its strings are for ever.
 func (db *DB) Embeddings(ctx context.Context, segment string, fn func(*Embedding) error) error {
+	return db.EmbeddingsPart(ctx, segment, 0, 1, fn)
+}
+
+// EmbeddingsPart hands part i of so many to fn. The parts have about as many
+// records each, in the order of rows; or the first one has all, where that is
+// quicker. Together they are all records.
+func (db *DB) EmbeddingsPart(ctx context.Context, segment string, i, of int, fn func(*Embedding) error) error {
 	defer db.guard(ctx)()
 	s, err := db.span(ctx, segment)
 	if err != nil || s.n == 0 {
 		return err
 	}
+	dense := s.dense()
+	if dense {
+		s = s.part(int64(i), int64(of))
+	}
+	if !dense && i > 0 || s.first > s.last {
+		return nil
+	}
 	// Three cursors, all in the order of ids. A dense segment is read straight
 	// through; one that is spread thin over a large table by a sorted list of
 	// its ids, which SQLite makes and keeps outside memory if it is long.
 	where, args := `id BETWEEN ?1 AND ?2`, []any{s.first, s.last}
-	rows := `SELECT id, embedding_id, segment_id = ?3 FROM embeddings NOT INDEXED WHERE id BETWEEN ?1 AND ?2 ORDER BY id`
-	rowArgs := []any{s.first, s.last, segment}
-	if !s.dense() {
+	var records recordRows
+	if dense {
+		records, err = db.records(ctx, segment, s)
+	} else {
 		where, args = `id IN (SELECT id FROM embeddings WHERE segment_id = ?1)`, []any{segment}
-		rows = `SELECT id, embedding_id, 1 FROM embeddings WHERE segment_id = ?1 ORDER BY id`
-		rowArgs = args
+		var c *cursor
+		c, err = db.cursor(ctx, `SELECT id, embedding_id, 1 FROM embeddings WHERE segment_id = ?1 ORDER BY id`, args...)
+		records = sqlRecords{c}
 	}
-	records, err := db.cursor(ctx, rows, rowArgs...)
 	if err != nil {
 		return err
 	}
@@ -82,28 +103,25 @@ func (db *DB) Embeddings(ctx context.Context, segment string, fn func(*Embedding
 }
 
 // merge walks the three cursors together.
-func (db *DB) merge(records *cursor, scalars, arrays *fieldCursor, first int64, fn func(*Embedding) error) error {
+func (db *DB) merge(records recordRows, scalars, arrays *fieldCursor, first int64, fn func(*Embedding) error) error {
 	var e Embedding
 	for started := false; ; {
 		ok, err := records.next()
 		if err != nil || !ok {
 			return err
 		}
-		id, mine := records.int(0), records.int(2)
-		if records.err != nil {
-			return records.err
+		id, text, mine, err := records.record()
+		if err != nil {
+			return err
 		}
 		if (started && id <= e.Row) || id < first {
 			return db.corrupt("embeddings is out of order at id %d", id)
 		}
 		e.Row, started = id, true
-		if mine == 0 {
+		if !mine {
 			continue
 		}
-		e.ID = records.text(1)
-		if records.err != nil {
-			return records.err
-		}
+		e.ID = text
 		if e.Metadata, err = scalars.read(id, e.Metadata[:0]); err != nil {
 			return err
 		}

@@ -16,16 +16,13 @@ import (
 
 // fieldPages reads metadata rows from the pages of the database.
 type fieldPages struct {
-	ctx   context.Context
-	db    *DB
-	file  *os.File
+	*pagesOf
 	index *btree.Index
 	table *btree.Table
 	at    fieldColumns
 	last  int64 // id after which there are none of the segment
 	id    int64 // of the row that it stands on
 	rowid int64
-	steps int
 }
 
 // fieldColumns are the numbers of the columns in the table, -1 for none.
@@ -43,27 +40,37 @@ func (db *DB) fieldPages(ctx context.Context, s span) (_ fieldRows, err error) {
 	if err != nil || index == 0 {
 		return nil, err
 	}
+	p := &fieldPages{at: *at, last: s.last}
+	if p.pagesOf, err = db.pages(ctx); err != nil {
+		return nil, err
+	}
+	p.index, p.table = p.tree.Index(index), p.tree.Table(table)
+	if err := p.index.From(s.first); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// openFile opens the file of the database, with its header and its size.
+func (db *DB) openFile() (_ *os.File, h fileHeader, size int64, err error) {
 	f, err := os.Open(db.path)
 	if err != nil {
-		return nil, fmt.Errorf("read sysdb %q: %w", db.path, err)
+		return nil, h, 0, fmt.Errorf("read sysdb %q: %w", db.path, err)
 	}
-	p := &fieldPages{ctx: ctx, db: db, file: f, at: *at, last: s.last}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	h, err := readFileHeader(f)
-	if err != nil {
-		return nil, err
+	if h, err = readFileHeader(f); err != nil {
+		return nil, h, 0, err
 	}
 	st, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("read sysdb %q: %w", db.path, err)
+		return nil, h, 0, fmt.Errorf("read sysdb %q: %w", db.path, err)
 	}
-	b := btree.Open(f, db.path, st.Size(), int(h.pageSize), int(h.usable), MaxRow)
-	p.index, p.table = b.Index(index), b.Table(table)
-	return p, p.index.From(s.first)
+	return f, h, st.Size(), nil
 }
 
 // fieldColumns finds the columns of a metadata table; nil if they are not what is
@@ -120,12 +127,10 @@ func (db *DB) roots(ctx context.Context, table string) (tableRoot, indexRoot uin
 	return tableRoot, indexRoot, err
 }
 
-func (p *fieldPages) close() { _ = p.file.Close() } // it was only read
-
 // next goes to the next row, if it is of the segment or between its rows.
 func (p *fieldPages) next() (ok bool, err error) {
-	if p.steps++; p.steps%1024 == 0 && p.ctx.Err() != nil {
-		return false, fmt.Errorf("read sysdb %q: %w", p.db.path, p.ctx.Err())
+	if err := p.step(); err != nil {
+		return false, err
 	}
 	p.id, p.rowid, ok, err = p.index.Next()
 	return ok && p.id <= p.last, err

@@ -63,6 +63,7 @@ type app struct {
 	staging  string
 	json     bool
 	verbose  int
+	asOf     moment // zero: now
 	limitFlags
 }
 

@@ -51,7 +51,7 @@ func (a *app) protect(ctx context.Context, path string) error {
 	}
 	out := protected{Vault: url, Findings: []colorfast.Finding{}}
 	if dir := vault.Folder(url); dir != "" && missing(dir) {
-		if out.Created, err = a.createVault(ctx); err != nil {
+		if out.Created, err = a.createVault(ctx, vault.Lock{}); err != nil {
 			return err
 		}
 		if !a.json {

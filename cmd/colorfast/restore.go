@@ -50,6 +50,7 @@ it is read and never changed, and what is made with it is proven as without it.`
 	}
 	c.Flags().StringVar(&f.to, "to", "", "`DIR` to make, or with --replace to replace")
 	c.Flags().StringVar(&f.source, "source", "", "with latest: of this `PATH` or HOST:PATH")
+	a.asOfFlag(c)
 	c.Flags().StringVar(&f.level, "level", string(colorfast.Records), "proof before DIR gets its name: records, or bytes to be quicker")
 	c.Flags().StringVar(&f.basis, "basis", "", "take what is the same from this `folder` with an older copy, not from DIR")
 	c.Flags().BoolVar(&f.noBasis, "no-basis", false, "move every byte out of the vault, whatever DIR holds")

@@ -30,18 +30,29 @@ with an earlier backup, which records have changed since then: +added ~updated
 				if err != nil {
 					return err
 				}
-				if a.json {
-					return a.printJSON(m)
+				lock, err := v.Lock(cmd.Context())
+				if err != nil {
+					return err
 				}
-				return showManifest(a.stdout, m)
+				if a.json {
+					return a.printJSON(shown{m, lockedOf(lock)})
+				}
+				return showManifest(a.stdout, m, lock)
 			})
 		},
 	}
 	c.Flags().StringVar(&source, "source", "", "with latest: of this `PATH` or HOST:PATH")
+	a.asOfFlag(c)
 	return c
 }
 
-func showManifest(w io.Writer, m *colorfast.Manifest) error {
+// shown is a backup as --json shows it.
+type shown struct {
+	*colorfast.Manifest
+	Lock *locked `json:"lock,omitempty"` // of all that the vault's storage holds
+}
+
+func showManifest(w io.Writer, m *colorfast.Manifest, lock vault.Lock) error {
 	c := &m.Consistency
 	state := "passed"
 	if m.Damaged() {
@@ -57,6 +68,9 @@ func showManifest(w io.Writer, m *colorfast.Manifest) error {
 		{"written by", fmt.Sprintf("Chroma %s or later (migrations sysdb %d, metadb %d, embeddings_queue %d)", g.Since, g.Sysdb, g.Metadb, g.Queue)},
 		{"size", fmt.Sprintf("%s in %s, %s new in the vault", size(m.OriginalBytes), counted(int64(m.Files), "file"), size(m.StoredBytes))},
 		{"took", fmt.Sprintf("%s, made by %s", seconds(m.FinishedAt.Sub(m.StartedAt).Seconds()), m.Tool)},
+	}
+	if !lock.IsZero() {
+		rows = append(rows, []string{"lock", lock.String() + " from when it was written; maintenance extends it"})
 	}
 	if m.Parent != "" {
 		what := changed(m.Parent, m.Changes)

@@ -21,7 +21,9 @@ func (a *app) vaultCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	for _, sub := range []*cobra.Command{} {
+	for _, sub := range []*cobra.Command{
+		a.vaultCheckCommand(),
+	} {
 		sub.Long += "\n\n" + exitHelp
 		c.AddCommand(sub)
 	}

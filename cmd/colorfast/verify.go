@@ -50,6 +50,7 @@ when it was backed up.`,
 	}
 	c.Flags().StringVar(&level, "level", string(colorfast.Records), "stored, bytes or records")
 	c.Flags().StringVar(&source, "source", "", "with latest: of this `PATH` or HOST:PATH")
+	a.asOfFlag(c)
 	return c
 }
 

@@ -63,7 +63,7 @@ func (a *app) vaultOptions() (vault.Options, error) {
 		cache = ""
 	}
 	limits, err := a.limits()
-	return vault.Options{URL: url, Password: password, CacheDir: cache, Log: a.log(), Limits: limits, Environment: a.getenv}, err
+	return vault.Options{URL: url, Password: password, CacheDir: cache, Log: a.log(), Limits: limits, Environment: a.getenv, AsOf: a.asOf.Time}, err
 }
 
 // withVault opens the vault for the length of use.

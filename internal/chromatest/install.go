@@ -16,11 +16,11 @@ import (
 	"colorfast/internal/program"
 )
 
-// cacheName is where in the cache Chromas are.
-const cacheName = "chroma"
-
 //go:embed requirements/*.txt
 var requirements embed.FS
+
+// CacheDir returns the directory where Chromas are installed.
+func CacheDir() (string, error) { return program.CacheDir("chroma") }
 
 // Versions returns the versions of Chroma that can be installed, newest first.
 func Versions() []string { return []string{"1.5.9", "1.0.15", "0.6.3", "0.5.23", "0.4.24"} }
@@ -50,7 +50,7 @@ func Lookup(version string) (*Installation, error) {
 	if !slices.Contains(Versions(), version) {
 		return nil, fmt.Errorf("chroma %s: no such version here; there are %s", version, strings.Join(Versions(), ", "))
 	}
-	cache, err := program.CacheDir(cacheName)
+	cache, err := CacheDir()
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func Install(ctx context.Context, version string, log func(format string, args .
 	if in, err := Lookup(version); done(in, err) {
 		return in, err
 	}
-	cache, err := program.CacheDir(cacheName)
+	cache, err := CacheDir()
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,9 @@ type Program struct {
 	debian               string // a package of Debian's, from which the system has the program
 }
 
-// The programs, in the order in which they are installed.
+// The programs. From nothing they take, in seconds of a processor, as measured on a
+// busy machine: versitygw 168, fake-gcs-server 144, toxiproxy 23, azurite 28, minio
+// 260 to 425.
 var (
 	VersityGW = Program{Name: "versitygw", Word: "s3",
 		module: "github.com/versity/versitygw@v1.8.0", sum: "h1:au+wI+aybno/STsQiSm35Uu6Q6iK5MWReQxgO6SEMFc=", command: "cmd/versitygw"}
@@ -45,7 +47,7 @@ var (
 
 // Programs returns all programs, in the order in which they are installed.
 func Programs() []Program {
-	return []Program{VersityGW, FakeGCS, Toxiproxy, Azurite, SSHD, Rclone, MinIO}
+	return []Program{Azurite, VersityGW, FakeGCS, Toxiproxy, SSHD, Rclone, MinIO}
 }
 
 //go:embed azurite/package.json azurite/package-lock.json
@@ -109,6 +111,9 @@ func (p Program) file(name string) []byte {
 	}
 	return b
 }
+
+// Waits reports whether installing it is waiting for the network rather than work.
+func (p Program) Waits() bool { return p.npm != "" }
 
 // hint says how to install the program.
 func (p Program) hint() string {

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,26 +29,46 @@ func main() {
 	}
 }
 
-// run installs one after the other: Go builds with all processors anyway.
+// run installs one after the other, for Go builds with all processors; what
+// mostly waits for the network goes along.
 func run(ctx context.Context, words []string, w io.Writer) bool {
-	log := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	ok := true
+	var mu sync.Mutex
+	log := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(w, format+"\n", args...)
+	}
+	var failed atomic.Bool
+	var wg sync.WaitGroup
+	begun := time.Now()
 	for _, p := range servers.Programs() {
-		if slices.Contains(words, p.Word) {
-			before, start := childSeconds(), time.Now()
-			file, err := p.Install(ctx, log)
-			if err == nil {
-				log("%s: ready, %s (%.1f s, %.0f CPU s)", p.Name, file, time.Since(start).Seconds(), childSeconds()-before)
-				continue
-			}
-			log("%s: NOT INSTALLED: %v", p.Name, err)
-			ok = false
-		} else if _, err := p.Lookup(); err == nil {
+		if !slices.Contains(words, p.Word) {
 			continue
 		}
-		log("storage %s (%s): *not run*", p.Word, p.Name)
+		install := func() {
+			start := time.Now()
+			file, err := p.Install(ctx, log)
+			if err != nil {
+				failed.Store(true)
+				log("%s: NOT INSTALLED: %v", p.Name, err)
+				return
+			}
+			log("%s: ready, %s (%.1f s)", p.Name, file, time.Since(start).Seconds())
+		}
+		if p.Waits() {
+			wg.Go(install)
+		} else {
+			install()
+		}
 	}
-	return ok
+	wg.Wait()
+	log("servers: %.0f s, %.0f s of processors", time.Since(begun).Seconds(), childSeconds())
+	for _, p := range servers.Programs() {
+		if _, err := p.Lookup(); err != nil {
+			log("storage %s (%s): *not run*", p.Word, p.Name)
+		}
+	}
+	return !failed.Load()
 }
 
 // childSeconds returns the processor's time that ended children have used.
