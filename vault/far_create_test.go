@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,7 +29,10 @@ func eachStorage(t *testing.T, run func(t *testing.T, r *remote)) {
 func TestCreateFar(t *testing.T) {
 	eachStorage(t, func(t *testing.T, r *remote) {
 		t.Run("at any write", func(t *testing.T) { createDies(t, r) })
-		t.Run("several at once", func(t *testing.T) { createRace(t, r) })
+		t.Run("several at once", func(t *testing.T) { createRace(t, r, nil) })
+		t.Run("several at once, where no write is exclusive", func(t *testing.T) {
+			createRace(t, r, func(st blob.Storage) blob.Storage { return heedless{st} })
+		})
 		t.Run("where something is", func(t *testing.T) { createOccupied(t, r) })
 		t.Run("exclusively", func(t *testing.T) { exclusive(t, r) })
 	})
@@ -72,9 +74,10 @@ func createDies(t *testing.T, r *remote) {
 }
 
 // createRace lets several make a vault at one place at the same time.
-func createRace(t *testing.T, r *remote) {
+func createRace(t *testing.T, r *remote, wrap func(blob.Storage) blob.Storage) {
 	for range 3 {
 		o := r.options(r.place(t))
+		o.wrap = wrap
 		var wg sync.WaitGroup
 		var made atomic.Int64
 		winner := make(chan Secret, 8)
@@ -110,6 +113,14 @@ func createRace(t *testing.T, r *remote) {
 			t.Error(err)
 		}
 	}
+}
+
+// heedless is a storage that knows no exclusive write, and does not say so.
+type heedless struct{ blob.Storage }
+
+func (h heedless) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
+	opts.DoNotRecreate = false
+	return h.Storage.PutBlob(ctx, id, data, opts)
 }
 
 // createOccupied makes vaults where something else is.
@@ -269,133 +280,4 @@ func writeHosts(o *Options, text string) {
 	if err != nil {
 		panic(err)
 	}
-}
-
-// TestFoldersAreTheSame opens vaults of sftp and webdav as folders, and the other
-// way round; what killed writers left there goes with the next maintenance.
-func TestFoldersAreTheSame(t *testing.T) {
-	eachStorage(t, func(t *testing.T, r *remote) {
-		if r.dir == nil {
-			t.Skip("no folders")
-		}
-		place := r.place(t)
-		o := r.options(place)
-		if err := Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-		v := reopen(t, o)
-		m, files := contract.Sample(1)
-		if err := v.Put(t.Context(), m, files, nil); err != nil {
-			t.Fatal(err)
-		}
-		dir, err := r.dir(place)
-		if err != nil {
-			t.Fatal(err)
-		}
-		there := reopen(t, Options{URL: dir})
-		contract.Whole(t, there, m.ID, files)
-		m, files = contract.Sample(2)
-		if err := there.Put(t.Context(), m, files, nil); err != nil {
-			t.Fatal(err)
-		}
-		contract.Whole(t, v, m.ID, files)
-		left := filepath.Join(dir, "p", "abc", "x.f.tmp.0123456789abcdef")
-		if err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o700), os.WriteFile(left, []byte("half"), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		old := time.Now().Add(-25 * time.Hour)
-		fresh := filepath.Join(dir, "y.f.tmp.0123456789abcdef")
-		if err := errors.Join(os.Chtimes(left, old, old), os.WriteFile(fresh, []byte("half"), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		if err := v.Maintain(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(left); err == nil {
-			t.Error("a file that was half written yesterday is still there")
-		}
-		if _, err := os.Stat(fresh); err != nil {
-			t.Error("a file that is being written was removed")
-		}
-	})
-}
-
-// TestCacheOfIndexes looks at what lies in the cache, and who believes it.
-func TestCacheOfIndexes(t *testing.T) {
-	r := sftpRemote(t)
-	place := r.place(t)
-	o := r.options(place)
-	o.CacheDir = filepath.Join(t.TempDir(), "cache")
-	var reads readCounter
-	o.wrap = func(st blob.Storage) blob.Storage { reads.Storage = st; return &reads }
-	if err := Create(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	v := reopen(t, o)
-	m, files := contract.Sample(1)
-	if err := v.Put(t.Context(), m, files, nil); err != nil {
-		t.Fatal(err)
-	}
-	reopen(t, o)
-	reads.n.Store(0)
-	again := reopen(t, o)
-	if n := reads.n.Load(); n != 0 {
-		t.Errorf("%d indexes were read again", n)
-	}
-	contract.Whole(t, again, m.ID, files)
-	kept, err := filepath.Glob(filepath.Join(o.CacheDir, "indexes", "*", "x*"))
-	if err != nil || len(kept) == 0 {
-		t.Fatalf("the cache holds %v, %v", kept, err)
-	}
-	if fi, err := os.Stat(filepath.Dir(kept[0])); err != nil || fi.Mode().Perm() != 0o700 {
-		t.Errorf("the cache is open to others: %v, %v", fi.Mode(), err)
-	}
-	dir, err := r.dir(place)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range kept {
-		b, err := os.ReadFile(k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := filepath.Base(k)
-		is, err := os.ReadFile(filepath.Join(dir, name[:1], name[1:4], name[4:]+".f"))
-		if err != nil || string(b[32:]) != string(is) {
-			t.Errorf("%s is not as it is stored: %v", name, err)
-		}
-		b[len(b)/2] ^= 1
-		if err := os.WriteFile(k, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	contract.Whole(t, reopen(t, o), m.ID, files) // a damaged cache costs time
-	for _, k := range kept {                     // damage in the storage is found, whatever the cache says
-		name := filepath.Base(k)
-		path := filepath.Join(dir, name[:1], name[1:4], name[4:]+".f")
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b[len(b)/2] ^= 1
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if found, err := reopen(t, o).Check(t.Context(), m, colorfast.Stored, nil); err == nil && len(found) == 0 {
-		t.Error("the storage's indexes are damaged, and check says nothing")
-	}
-}
-
-// readCounter counts reads of indexes.
-type readCounter struct {
-	blob.Storage
-	n atomic.Int64
-}
-
-func (c *readCounter) GetBlob(ctx context.Context, id blob.ID, offset, length int64, out blob.OutputBuffer) error {
-	if isIndex(id) {
-		c.n.Add(1)
-	}
-	return c.Storage.GetBlob(ctx, id, offset, length, out)
 }
