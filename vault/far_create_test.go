@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"colorfast"
-	"colorfast/internal/contract"
 	"colorfast/internal/servers"
 
 	"github.com/kopia/kopia/repo/blob"
@@ -28,7 +27,7 @@ func eachStorage(t *testing.T, run func(t *testing.T, r *remote)) {
 // TestCreateFar is about the ways in which making a vault may go wrong.
 func TestCreateFar(t *testing.T) {
 	eachStorage(t, func(t *testing.T, r *remote) {
-		t.Run("at any write", func(t *testing.T) { createDies(t, r) })
+		t.Run("at any write", func(t *testing.T) { createDies(t, 4, func() Options { return r.options(r.place(t)) }) })
 		t.Run("several at once", func(t *testing.T) { createRace(t, r, nil) })
 		t.Run("several at once, where no write is exclusive", func(t *testing.T) {
 			createRace(t, r, func(st blob.Storage) blob.Storage { return heedless{st} })
@@ -36,41 +35,6 @@ func TestCreateFar(t *testing.T) {
 		t.Run("where something is", func(t *testing.T) { createOccupied(t, r) })
 		t.Run("exclusively", func(t *testing.T) { exclusive(t, r) })
 	})
-}
-
-// createDies lets a creation die at each of its writes: of its mark, Kopia's
-// settings, the copy of the format, the format.
-func createDies(t *testing.T, r *remote) {
-	for n := range 4 {
-		for _, kept := range []bool{false, true} {
-			o := r.options(r.place(t))
-			broken := o
-			broken.wrap = func(st blob.Storage) blob.Storage { return &stopStorage{st, n, kept} }
-			if err := Create(t.Context(), broken); err == nil {
-				t.Fatalf("write %d: no error", n)
-			}
-			if n == 3 && kept { // the write that makes it a vault
-				wantKind(t, Create(t.Context(), o), colorfast.Usage, "")
-			} else {
-				_, err := Open(t.Context(), o)
-				wantKind(t, err, colorfast.NotFound, "colorfast init")
-				err = Create(t.Context(), o)
-				if n == 0 && kept { // its mark is there, and nobody knows that it is dead
-					wantKind(t, err, colorfast.Locked, "2m0s")
-					continue
-				}
-				if err != nil {
-					t.Fatalf("write %d, kept %v: second Create: %v", n, kept, err)
-				}
-			}
-			v := reopen(t, o)
-			m, files := contract.Sample(1)
-			if err := v.Put(t.Context(), m, files, nil); err != nil {
-				t.Fatal(err)
-			}
-			contract.Whole(t, v, m.ID, files)
-		}
-	}
 }
 
 // createRace lets several make a vault at one place at the same time.

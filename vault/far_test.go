@@ -27,11 +27,10 @@ type remote struct {
 	env   map[string]string                  // with which it lets us in
 	place func(t *testing.T) (name string)   // makes a new one
 	dir   func(place string) (string, error) // where its blobs lie as files, if they do
-	extra map[string]string                  // more of env
 	kill  func()                             // the server
 }
 
-var hasty = patience{tries: 8, first: 20 * time.Millisecond, most: 200 * time.Millisecond, total: 20 * time.Second, stall: 2 * time.Second}
+var hasty = patience{tries: 8, early: 8, first: 20 * time.Millisecond, most: 200 * time.Millisecond, total: 20 * time.Second, stall: 2 * time.Second}
 
 // options name a place on the storage.
 func (r *remote) options(place string) Options { return r.through(r.addr, place) }

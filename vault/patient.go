@@ -2,9 +2,11 @@ package vault
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/kopia/kopia/repo/blob"
@@ -14,13 +16,14 @@ import (
 // its default.
 type patience struct {
 	tries int           // of one operation
+	early int           // the same, before anything has succeeded: a wrong address is not waited for long
 	first time.Duration // wait behind the first try; doubles from try to try
 	most  time.Duration // longest wait
 	total time.Duration // no new try begins when an operation has failed for so long
 	stall time.Duration // a connection on which nothing moves for so long is cut
 }
 
-var usualPatience = patience{tries: 8, first: 250 * time.Millisecond, most: 15 * time.Second, total: 3 * time.Minute, stall: time.Minute}
+var usualPatience = patience{tries: 20, early: 5, first: 250 * time.Millisecond, most: 15 * time.Second, total: 3 * time.Minute, stall: time.Minute}
 
 func (p patience) orUsual() patience {
 	for _, d := range []struct{ v, usual *time.Duration }{
@@ -30,9 +33,7 @@ func (p patience) orUsual() patience {
 			*d.v = *d.usual
 		}
 	}
-	if p.tries == 0 {
-		p.tries = usualPatience.tries
-	}
+	p.tries, p.early = cmp.Or(p.tries, usualPatience.tries), cmp.Or(p.early, usualPatience.early)
 	return p
 }
 
@@ -49,6 +50,8 @@ type patient struct {
 	access string               // what to do when access is refused
 	clock  func() time.Duration // by how much the storage's clock is ahead; 0 for not known
 	renew  func()               // fetches credentials anew; nil if they do not change
+
+	reached atomic.Bool // something has succeeded
 }
 
 // do runs op until it succeeds, answers, or there is no point in going on.
@@ -57,7 +60,12 @@ func (s *patient) do(ctx context.Context, what string, op func(try int) error) e
 	for try := 1; ; try++ {
 		err := op(try)
 		if isAnswer(err) {
+			s.reached.Store(true)
 			return err
+		}
+		most := s.tries
+		if !s.reached.Load() {
+			most = s.early
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -68,7 +76,7 @@ func (s *patient) do(ctx context.Context, what string, op func(try int) error) e
 		case f.class == expired && s.renew != nil && !renewed:
 			renewed, pause = true, 0
 			s.renew()
-		case f.class != transient || try >= s.tries || time.Since(start)+pause > s.total:
+		case f.class != transient || try >= most || time.Since(start)+pause > s.total:
 			return s.explain(what, f, try, time.Since(start))
 		default:
 			wait = min(2*wait, s.most)
