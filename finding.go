@@ -51,6 +51,16 @@ const (
 	StoredMissing    Code = "stored.missing"
 	StoredDiffers    Code = "stored.differs"
 	StoredRecords    Code = "stored.records-differ"
+	ApartFileSystem  Code = "apart.same-file-system"
+	ApartDisk        Code = "apart.same-disk"
+	ApartHost        Code = "apart.same-host"
+	ApartZone        Code = "apart.same-zone"
+	ApartRegion      Code = "apart.same-region"
+	ApartUnknown     Code = "apart.unknown"
+	ApartVolatile    Code = "apart.volatile"
+	ApartNoBackup    Code = "apart.no-backup"
+	ApartOneVault    Code = "apart.one-vault"
+	ApartDeletable   Code = "apart.deletable"
 )
 
 // FindingKind describes a code.
@@ -88,6 +98,16 @@ func Catalogue() []FindingKind {
 		{StoredMissing, Fatal, "Something that the backup needs is not in the vault.", "Use another backup; look into the vault's storage."},
 		{StoredDiffers, Fatal, "A file of the backup does not read back as it was stored.", "Use another backup; look into the vault's storage."},
 		{StoredRecords, Fatal, "Records read from the backup are not those that were sealed in it.", "Use another backup; look into the vault's storage."},
+		{ApartFileSystem, Risk, "The vault is on the source's file system, or in its bucket: what destroys one destroys both.", "Make a vault on another disk, best on another host."},
+		{ApartDisk, Risk, "The vault is on the source's disk: its loss takes both.", "Make a vault on another disk, best on another host."},
+		{ApartHost, Risk, "The vault is on the source's host: fire, theft, or whoever takes the host over takes both.", "Keep a vault on another host or in object storage too."},
+		{ApartZone, Note, "The vault is in the source's zone of the same cloud.", "Keep a vault in another zone or region too."},
+		{ApartRegion, Note, "The vault is in the source's region of the same cloud.", "Keep a vault in another region or with somebody else too, if an outage of a region is more than you can bear."},
+		{ApartUnknown, Note, "How far apart the vault and the source are cannot be told.", "See \"colorfast vault where\" for what is not known; find out, or keep a vault where you know it."},
+		{ApartVolatile, Risk, "It is in memory or in a container's layer, and is lost though nothing breaks.", "Move it to a disk or a volume that outlives restarts and containers."},
+		{ApartNoBackup, Risk, "No vault holds a backup of the source that is not damaged.", "Run \"colorfast backup PATH\"."},
+		{ApartOneVault, Note, "There is one vault, so a mistake or an attack on it leaves the source alone.", "Keep a second vault, apart from the first."},
+		{ApartDeletable, Risk, "Whoever may write to the vault may delete every backup in it.", "Keep a vault in a storage that locks what it holds, or one that is taken offline."},
 	}
 }
 

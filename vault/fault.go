@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,9 +47,12 @@ func (f *fault) Unwrap() error { return f.err }
 // faultOf classes an error; one of which nothing is known may go away.
 func faultOf(err error) *fault {
 	var f *fault
+	var cert *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &cert):
+		return &fault{class: refused, err: err, hint: "if the storage's certificate is from your own authority, add \"ca_file=/path/to/ca.pem\" to the URL; else somebody may be in between"}
 	case errors.Is(err, fs.ErrPermission):
 		return &fault{class: refused, err: err}
 	case errors.Is(err, syscall.ENOSPC):
@@ -123,9 +127,10 @@ func (e *explained) Unwrap() error { return e.said }
 
 // explain makes the one error that a person sees of a fault.
 func (s *patient) explain(what string, f *fault, tries int, took time.Duration) error {
-	e := colorfast.Errorf(colorfast.Unreachable, "%s %s: %w", what, s.name, f.err)
+	// Not wrapped: a time-out of net/http's says that it is the end of a context.
+	e := colorfast.Errorf(colorfast.Unreachable, "%s %s: %v", what, s.name, f.err)
 	if tries > 1 {
-		e = colorfast.Errorf(colorfast.Unreachable, "%s %s: tried %d times in %v: %w", what, s.name, tries, took.Round(time.Second/10), f.err)
+		e = colorfast.Errorf(colorfast.Unreachable, "%s %s: tried %d times in %v: %v", what, s.name, tries, took.Round(time.Second/10), f.err)
 	}
 	hint := "look at the network and the storage, and run it again; what is stored already is not sent again"
 	switch f.class {

@@ -249,8 +249,9 @@ func TestDamageOfTheParentIsNotStoredAnew(t *testing.T) {
 	contract.Whole(t, reopen(t, Options{URL: dir}), next.ID, nextFiles)
 }
 
-// TestFormat1 reads a vault of the release that wrote format 1.
-func TestFormat1(t *testing.T) {
+// format1 opens a vault of the release that wrote format 1. It holds two backups.
+func format1(t *testing.T) *Vault {
+	t.Helper()
 	dir := t.TempDir()
 	unpack(t, "testdata/format1.tar.gz", dir)
 	v, err := Open(t.Context(), Options{URL: filepath.Join(dir, "vault"), Password: NewSecret("format one")})
@@ -262,6 +263,12 @@ func TestFormat1(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return v
+}
+
+// TestFormat1 reads it.
+func TestFormat1(t *testing.T) {
+	v := format1(t)
 	l, err := v.List(t.Context())
 	if err != nil || len(l) != 2 {
 		t.Fatalf("%d listed, %v", len(l), err)

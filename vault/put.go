@@ -42,7 +42,7 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 	if err != nil {
 		return fail(err, colorfast.Internal, "store backup")
 	}
-	s := &session{w: w, p: p, m: &c, old: old, pageKey: v.pageKey, indexAfter: cmp.Or(v.opts.indexAfter, indexAfter), indexedAt: time.Now()}
+	s := &session{w: w, p: p, m: &c, old: old, far: v.conn.far, pageKey: v.pageKey, indexAfter: cmp.Or(v.opts.indexAfter, indexAfter), indexedAt: time.Now()}
 	err = s.run(countAdded(ctx, &s.added), v, files)
 	if err == nil {
 		err = v.commit(ctx, s)
@@ -105,6 +105,7 @@ type session struct {
 	p       colorfast.Progress
 	m       *colorfast.Manifest
 	old     *parent // nil for none
+	far     bool    // the storage is not on this host
 	pageKey []byte
 
 	pages pages.Map

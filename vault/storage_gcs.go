@@ -134,7 +134,7 @@ func (g *gcsObjects) do(ctx context.Context, method, to string, content io.Reade
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
 	}
-	defer drop(resp)
+	defer discard(resp)
 	return nil, gcsFault(resp)
 }
 
@@ -144,7 +144,7 @@ func (g *gcsObjects) ask(ctx context.Context, method, to string, answer any) err
 	if err != nil {
 		return err
 	}
-	defer drop(resp)
+	defer discard(resp)
 	if answer == nil {
 		return nil
 	}
@@ -232,7 +232,7 @@ func (g *gcsObjects) upload(ctx context.Context, q url.Values, before []byte, co
 	if err != nil {
 		return nil, gcsTokenFault(err)
 	}
-	defer drop(resp)
+	defer discard(resp)
 	if resp.StatusCode/100 != 2 {
 		return nil, gcsFault(resp)
 	}

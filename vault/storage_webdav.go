@@ -81,7 +81,7 @@ func (d *davFiles) do(ctx context.Context, method, file string, content io.Reade
 			return resp, nil
 		}
 	}
-	defer drop(resp)
+	defer discard(resp)
 	switch resp.StatusCode {
 	case http.StatusNotFound, http.StatusGone:
 		return nil, blob.ErrBlobNotFound
@@ -199,7 +199,7 @@ func (d *davFiles) send(ctx context.Context, file string, data blob.Bytes) error
 	if err != nil {
 		return err
 	}
-	defer drop(resp)
+	defer discard(resp)
 	if resp.StatusCode == http.StatusConflict {
 		return errNoFolder
 	}
@@ -217,7 +217,7 @@ func (d *davFiles) move(ctx context.Context, from, to string, replace bool) erro
 	if err != nil {
 		return err
 	}
-	defer drop(resp)
+	defer discard(resp)
 	if resp.StatusCode == http.StatusPreconditionFailed {
 		return blob.ErrBlobAlreadyExists
 	}
@@ -231,7 +231,7 @@ func (d *davFiles) mkdir(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	drop(resp)
+	discard(resp)
 	if resp.StatusCode == http.StatusMethodNotAllowed || resp.StatusCode/100 == 2 {
 		return nil
 	}
@@ -244,7 +244,7 @@ func (d *davFiles) mkdir(ctx context.Context, dir string) error {
 	}
 	resp, err = d.do(ctx, "MKCOL", dir+"/", nil, nil, http.StatusMethodNotAllowed)
 	if err == nil {
-		drop(resp)
+		discard(resp)
 	}
 	return err
 }
@@ -256,7 +256,7 @@ func (d *davFiles) DeleteBlobInPath(ctx context.Context, _, file string) error {
 		return nil
 	}
 	if err == nil {
-		drop(resp)
+		discard(resp)
 	}
 	return err
 }
@@ -301,7 +301,7 @@ func (d *davFiles) properties(ctx context.Context, file, depth string) ([]fileIn
 	if err != nil {
 		return nil, err
 	}
-	defer drop(resp)
+	defer discard(resp)
 	var answer multistatus
 	if err := xml.NewDecoder(resp.Body).Decode(&answer); err != nil {
 		return nil, interrupted(ctx, fmt.Errorf("the storage's list cannot be read: %w", err))

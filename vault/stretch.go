@@ -342,7 +342,7 @@ func (s *session) compare(ctx context.Context, st *stretch, p *part, k int, page
 		return nil
 	}
 	base, ok := s.old.base(at)
-	if !ok {
+	if !ok || s.far && !dense(st.of, k) {
 		return nil
 	}
 	begin, n := len(st.diff), len(p.data)
@@ -364,6 +364,13 @@ func (s *session) compare(ctx context.Context, st *stretch, p *part, k int, page
 	}
 	return nil
 }
+
+// dense reports whether parts of this number change so many at a time that what
+// is read of the parent to store differences is about what that saves. So it is
+// with the links of an index, of which nearly each changes a little, and not with
+// pages here and there: to read half a MiB for one of them is dearer than to store
+// it, where reading goes over a network.
+func dense(of *openFile, k int) bool { return of.cut.Parts() > 1 && k == 0 }
 
 // takeBack stores what has to be of a stretch, and notes where everything is.
 func (s *session) takeBack(ctx context.Context, st *stretch, shelves []*shelf) error {

@@ -134,9 +134,9 @@ func (c *restless) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// drop ends the use of a response whose body is of no more interest. A little of
+// discard ends the use of a response whose body is of no more interest. A little of
 // it is read, so that the connection can be used again.
-func drop(r *http.Response) {
+func discard(r *http.Response) {
 	_, _ = io.CopyN(io.Discard, r.Body, 64<<10)
 	_ = r.Body.Close()
 }

@@ -41,6 +41,7 @@ again, which also finds what a disk has spoiled by itself.`,
 				if err != nil {
 					return err
 				}
+				a.warnNotApart(cmd.Context(), args[0], url)
 				return a.showBackedUp(m, quiet)
 			})
 		},

@@ -47,6 +47,7 @@ compliance lock by nobody, and until it ends its space is paid for.`,
 				fmt.Fprintf(a.stdout, "lock %s: nothing in it can be deleted or changed for so long\n", lock)
 			}
 			a.tellPassword(made)
+			a.tellWhere(cmd.Context(), made.Vault)
 			a.next("colorfast backup PATH")
 			return nil
 		},

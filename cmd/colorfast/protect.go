@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -75,7 +73,7 @@ func (a *app) protect(ctx context.Context, path string) error {
 		}
 		out.Findings = append(out.Findings, found...)
 		out.Proof = colorfast.OutcomeOf(found)
-		out.Missing = stillMissing(path, url)
+		out.Missing = stillMissing(ctx, path, url)
 		return a.showProtected(&out)
 	})
 }
@@ -101,25 +99,13 @@ func (a *app) showProtected(out *protected) error {
 }
 
 // stillMissing says what would still lose data.
-func stillMissing(path, url string) []string {
+func stillMissing(ctx context.Context, path, url string) []string {
 	var list []string
-	if sameDevice(path, vault.Folder(url)) {
-		list = append(list, "ANOTHER DISK: the vault is on the same file system as the source, so one dead disk takes both; set COLORFAST_VAULT to a folder on another disk")
+	if w := notApart(ctx, path, url); w != "" {
+		list = append(list, "ANOTHER DISK: "+w+"; set COLORFAST_VAULT to a folder on another disk")
 	}
 	return append(list,
 		"a schedule: run \"colorfast backup "+path+"\" from cron or a systemd timer, more often than the data you can afford to lose",
 		"a copy of the vault's password in another place",
 		"a restore rehearsed with a real Chroma: \"colorfast restore latest --to DIR\", then start Chroma on DIR")
-}
-
-// sameDevice reports whether two paths lie on one file system.
-func sameDevice(a, b string) bool {
-	fa, errA := os.Stat(a)
-	fb, errB := os.Stat(b)
-	if errA != nil || errB != nil {
-		return false
-	}
-	sa, okA := fa.Sys().(*syscall.Stat_t)
-	sb, okB := fb.Sys().(*syscall.Stat_t)
-	return okA && okB && sa.Dev == sb.Dev
 }

@@ -23,6 +23,8 @@ func (a *app) vaultCommand() *cobra.Command {
 	}
 	for _, sub := range []*cobra.Command{
 		a.vaultCheckCommand(),
+		a.vaultWhereCommand(),
+		a.vaultUsageCommand(),
 	} {
 		sub.Long += "\n\n" + exitHelp
 		c.AddCommand(sub)
