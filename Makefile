@@ -8,9 +8,10 @@ SEED     ?= 1
 FUZZTIME ?= 60s
 REQUIRE  ?= chroma,s3,gcs,azure,sftp,webdav,toxiproxy
 ALSO     ?=
+FLIPS    ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help build chroma servers minio test test-short lint demo torture bench fuzz generate clean
+.PHONY: help build chroma servers minio test test-short lint demo torture flips bench fuzz generate clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ demo: build ## the main job on a real Chroma: back up under load, wreck, restore
 
 torture: build ## random trials against real Chromas; TRIALS=300 SEED=1
 	go run ./internal/torture/run -trials $(TRIALS) -seed $(SEED)
+
+flips: ## flip bits in every blob of a small vault, FLIPS=10 places in each
+	COLORFAST_FLIPS=$(FLIPS) go test -count=1 -timeout 60m -v -run '^TestBitFlips$$' ./vault
 
 bench: ## measure freeze times, and what repeated backups cost beside other tools
 	go run ./internal/bench

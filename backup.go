@@ -13,6 +13,9 @@ const Format = 2
 // leaves it unique.
 type BackupID string
 
+// AgainstNothing stands for no backup in Manifest.Against.
+const AgainstNothing = BackupID("none")
+
 // Short returns the first eight characters, which tables show.
 func (id BackupID) Short() string { return string(id[:min(len(id), 8)]) }
 
@@ -74,6 +77,30 @@ type Backup struct {
 	FreezeSeconds float64   `json:"freeze_seconds"` // how long writers had to wait
 	Findings      int       `json:"findings"`
 	Changes       *Changes  `json:"changes,omitempty"` // since Parent, in all collections; nil: not known
+	Origin        *Origin   `json:"origin,omitempty"`  // where it was made, if that was another vault; nil: in this one
+}
+
+// Origin names the backup of which another one is a copy. It stays the same
+// however often that is copied on.
+type Origin struct {
+	Vault    string    `json:"vault"`     // Replica.Fingerprint of the vault in which it was made
+	Backup   BackupID  `json:"backup"`    // its ID there
+	CopiedAt time.Time `json:"copied_at"` // when this copy was begun, UTC
+}
+
+// Identity is what a backup and all its copies have in common.
+type Identity struct {
+	Vault  string   `json:"vault"`  // fingerprint of the vault in which it was made
+	Backup BackupID `json:"backup"` // its ID there
+}
+
+// Identity returns what this backup, found in the vault with the given
+// fingerprint, has in common with its copies.
+func (b *Backup) Identity(vault string) Identity {
+	if b.Origin != nil {
+		return Identity{b.Origin.Vault, b.Origin.Backup}
+	}
+	return Identity{vault, b.ID}
 }
 
 // Changes counts the records that differ between two backups of a source. A
@@ -97,6 +124,11 @@ func (b *Backup) Damaged() bool { return b.Verified == Failed }
 // Manifest is a backup with all that it says of itself.
 type Manifest struct {
 	Backup
+
+	// Against tells Vault.Put which backup of the vault to compare with, where that
+	// is not Parent; "" means Parent, and AgainstNothing nothing.
+	Against BackupID `json:"-"`
+
 	Inventory   Inventory   `json:"inventory"`
 	Consistency Consistency `json:"consistency"`
 	FindingList []Finding   `json:"finding_list"`
@@ -190,7 +222,17 @@ type File struct {
 	// Same tells Vault.Put that the content is the one of the same path in the
 	// manifest's Parent.
 	Same bool `json:"-"`
+	// Sealed tells Vault.Put that SHA256 is known already, and that other content
+	// is not to be stored.
+	Sealed bool `json:"-"`
+	// Alike tells Vault.Put which spans of a sealed file's content are the same in
+	// the file of this path in the manifest's Parent: these it need not read. They
+	// are in ascending order and do not overlap.
+	Alike []Span `json:"-"`
 }
+
+// Span is a stretch of a file, in bytes.
+type Span struct{ Offset, Length int64 }
 
 // Layout tells how a file changes: in pages that are rewritten as wholes, and in
 // a column that changes apart from what is around it. It says how to store a
@@ -223,6 +265,13 @@ func (l *Layout) Valid() bool {
 		0 <= l.ColumnFrom && l.ColumnFrom < l.ColumnTo && l.ColumnTo <= l.UnitBytes
 }
 
+// Fits reports whether a full or shortened ID means this backup: its own, or the
+// one that it has where it was made.
+func (b *Backup) Fits(q string) bool {
+	q = strings.ToLower(q)
+	return strings.HasPrefix(string(b.ID), q) || b.Origin != nil && strings.HasPrefix(string(b.Origin.Backup), q)
+}
+
 // ResolveBackup finds the backup that a user means by q: a full or shortened
 // ID, or "latest", optionally among the backups of one source ("" for all).
 // list is newest first. "latest" passes over damaged backups, unless there is
@@ -234,7 +283,7 @@ func ResolveBackup(list []Backup, q, source string) (*Backup, error) {
 		if !b.Source.Matches(source) {
 			continue
 		}
-		if q == Latest || (q != "" && strings.HasPrefix(string(b.ID), strings.ToLower(q))) {
+		if q == Latest || q != "" && b.Fits(q) {
 			hits = append(hits, b)
 		}
 	}

@@ -122,3 +122,26 @@ func TestShort(t *testing.T) {
 		}
 	}
 }
+
+// TestResolveBackupByOrigin: a copy is found by the ID that it has where it was made.
+func TestResolveBackupByOrigin(t *testing.T) {
+	list := []colorfast.Backup{
+		{ID: "aa11", Origin: &colorfast.Origin{Vault: "v", Backup: "cc33"}},
+		{ID: "bb22"},
+	}
+	for q, want := range map[string]colorfast.BackupID{"aa": "aa11", "cc33": "aa11", "CC": "aa11", "bb": "bb22"} {
+		if b, err := colorfast.ResolveBackup(list, q, ""); err != nil || b.ID != want {
+			t.Errorf("%q: %+v, %v", q, b, err)
+		}
+	}
+	if _, err := colorfast.ResolveBackup(list, "dd", ""); colorfast.KindOf(err) != colorfast.NotFound {
+		t.Errorf("a backup that is not there: %v", err)
+	}
+	want := colorfast.Identity{Vault: "v", Backup: "cc33"}
+	if got := list[0].Identity("here"); got != want {
+		t.Errorf("identity %+v", got)
+	}
+	if got := list[1].Identity("here"); got != (colorfast.Identity{Vault: "here", Backup: "bb22"}) {
+		t.Errorf("identity %+v", got)
+	}
+}

@@ -51,6 +51,12 @@ const (
 	StoredMissing    Code = "stored.missing"
 	StoredDiffers    Code = "stored.differs"
 	StoredRecords    Code = "stored.records-differ"
+	VaultFormat      Code = "vault.format"
+	VaultFormatCopy  Code = "vault.format-copy"
+	VaultIndex       Code = "vault.index"
+	VaultUnindexed   Code = "vault.unindexed"
+	VaultManifests   Code = "vault.manifests"
+	VaultUnused      Code = "vault.unused"
 	ApartFileSystem  Code = "apart.same-file-system"
 	ApartDisk        Code = "apart.same-disk"
 	ApartHost        Code = "apart.same-host"
@@ -98,6 +104,12 @@ func Catalogue() []FindingKind {
 		{StoredMissing, Fatal, "Something that the backup needs is not in the vault.", "Use another backup; look into the vault's storage."},
 		{StoredDiffers, Fatal, "A file of the backup does not read back as it was stored.", "Use another backup; look into the vault's storage."},
 		{StoredRecords, Fatal, "Records read from the backup are not those that were sealed in it.", "Use another backup; look into the vault's storage."},
+		{VaultFormat, Fatal, "The blob without which a vault cannot be opened is missing or damaged.", "Run \"colorfast vault repair\", which makes it again from its copy."},
+		{VaultFormatCopy, Risk, "The copy of the blob without which a vault cannot be opened is missing, damaged, or of an older state.", "Run \"colorfast vault repair\", which makes it again."},
+		{VaultIndex, Fatal, "A part of the vault's index is missing or damaged, so that what it tells of is not found.", "Run \"colorfast vault repair\", which makes it again from the packs."},
+		{VaultUnindexed, Note, "Packs are in the vault that its index does not name: those of runs that were killed or are under way, or a part of the index is gone.", "None is needed, unless backups are missing from the list; then run \"colorfast vault repair\"."},
+		{VaultManifests, Fatal, "What lists backups cannot be read, so that backups are missing from the list.", "Take them from a copy of the vault; look into the vault's storage."},
+		{VaultUnused, Risk, "Something is damaged that no backup needs, but that a repair or a later backup might.", "Run \"colorfast vault repair\"; look into the vault's storage."},
 		{ApartFileSystem, Risk, "The vault is on the source's file system, or in its bucket: what destroys one destroys both.", "Make a vault on another disk, best on another host."},
 		{ApartDisk, Risk, "The vault is on the source's disk: its loss takes both.", "Make a vault on another disk, best on another host."},
 		{ApartHost, Risk, "The vault is on the source's host: fire, theft, or whoever takes the host over takes both.", "Keep a vault on another host or in object storage too."},

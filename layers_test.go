@@ -66,6 +66,11 @@ var layers = []layer{
 		why:     "a restore brings back bytes and is handed its proof; it must work for what no reader understands",
 	},
 	{
+		name: "copies", packages: []string{"copies"},
+		ours: []string{"."},
+		why:  "copying and falling back to a copy work between any vaults, so they see the ports and no storage",
+	},
+	{
 		name: "pages", packages: []string{"pages"},
 		ours: []string{"."},
 		why:  "cutting and comparing is thought alone: it can be tried on any bytes",
@@ -100,7 +105,7 @@ var layers = []layer{
 	},
 	{
 		name: "door", packages: []string{"cmd/colorfast"},
-		ours:    []string{".", "apart", "backup", "capture", "diff", "ledger", "restore", "verify", "vault", "internal/durable"},
+		ours:    []string{".", "apart", "backup", "capture", "copies", "diff", "ledger", "restore", "verify", "vault", "internal/durable"},
 		foreign: []string{"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "github.com/dustin/go-humanize", "golang.org/x/sys", "golang.org/x/term"},
 		why:     "the door translates: it calls verbs and never reads Chroma's files itself",
 	},

@@ -71,6 +71,23 @@ func (inv *Inventory) Records() int64 {
 	return n
 }
 
+// In returns the collections, as "tenant/database/name", that have data in some of
+// the files, whose paths are those of a manifest; never nil. The SQLite file has data
+// of all of them.
+func (inv *Inventory) In(files []string) []string {
+	out := []string{}
+	for i := range inv.Collections {
+		c := &inv.Collections[i]
+		for _, f := range files {
+			if f == "chroma.sqlite3" || c.VectorSegment != "" && strings.HasPrefix(f, c.VectorSegment+"/") {
+				out = append(out, c.String())
+				break
+			}
+		}
+	}
+	return out
+}
+
 // Database is a Chroma database.
 type Database struct {
 	ID     string `json:"id"`

@@ -1,6 +1,7 @@
 package colorfast_test
 
 import (
+	"strings"
 	"testing"
 
 	"colorfast"
@@ -40,5 +41,29 @@ func TestInventoryCounts(t *testing.T) {
 	c := colorfast.Collection{Tenant: "t", Database: "d", Name: "n"}
 	if c.String() != "t/d/n" {
 		t.Error(c.String())
+	}
+}
+
+// TestInventoryIn: a file of the index has data of one collection, the database of
+// all, and other files of none.
+func TestInventoryIn(t *testing.T) {
+	inv := colorfast.Inventory{Collections: []colorfast.Collection{
+		{Tenant: "t", Database: "d", Name: "a", VectorSegment: "seg1"},
+		{Tenant: "t", Database: "d", Name: "b", VectorSegment: "seg10"},
+		{Tenant: "t", Database: "d", Name: "empty"},
+	}}
+	for _, c := range []struct {
+		files []string
+		want  string
+	}{
+		{nil, ""},
+		{[]string{"other.txt", "seg1"}, ""},
+		{[]string{"seg1/header.bin", "seg1/length.bin"}, "t/d/a"},
+		{[]string{"seg10/header.bin"}, "t/d/b"},
+		{[]string{"x", "chroma.sqlite3"}, "t/d/a t/d/b t/d/empty"},
+	} {
+		if got := inv.In(c.files); got == nil || strings.Join(got, " ") != c.want {
+			t.Errorf("%v: %q, want %q", c.files, got, c.want)
+		}
 	}
 }

@@ -14,9 +14,11 @@ type Vault interface {
 	// SHA256. Where m.Parent names a backup of the vault, what is the same there
 	// costs nothing; a file that is marked Same is not even read, and has the
 	// parent's SHA256. On return the backup is durable and listed; on error it is
-	// not listed, now or later. Errors: Denied, Unreachable, Corrupt when a file's
-	// size is not the listed one, NotFound when the parent has no such file as one
-	// marked Same.
+	// not listed, now or later. A file that is Sealed is stored with its SHA256 or
+	// not at all; what is Alike need not be read, and then the hash is not computed
+	// again. A manifest with an Origin keeps its FinishedAt. Errors: Denied,
+	// Unreachable, Corrupt when a file's size or sealed hash is not the listed one,
+	// NotFound when the parent has no such file as one marked Same.
 	Put(ctx context.Context, m *Manifest, content fs.FS, p Progress) error
 	// List returns all backups, newest restore point first.
 	List(ctx context.Context) ([]Backup, error)
@@ -35,6 +37,23 @@ type Vault interface {
 	Check(ctx context.Context, m *Manifest, level Level, p Progress) ([]Finding, error)
 	// Close ends the use of the vault.
 	Close(ctx context.Context) error
+}
+
+// Replica is what a vault can beyond Vault whose backups are copied to others.
+type Replica interface {
+	// Fingerprint names the vault, whatever URL leads to it: no other has the same,
+	// unless its storage was copied as it is. It is no secret.
+	Fingerprint() string
+	// Files returns the regular files of a backup, to be read at any place: those
+	// of fs.File implement io.ReaderAt. Bytes are given out only as they were
+	// stored, Corrupt comes in place of others; but whether all of a file is there
+	// is not checked, as Vault.Open does. They may be read until ctx ends. Errors:
+	// those of Vault.Manifest.
+	Files(ctx context.Context, m *Manifest) (fs.FS, error)
+	// Alike tells by path which spans of the files of m are the same in the file of
+	// the same path of older, as far as that is known without reading content. Both
+	// are backups of this vault. Errors: those of Vault.Manifest.
+	Alike(ctx context.Context, m, older *Manifest) (map[string][]Span, error)
 }
 
 // Content is a stored file that is being read.

@@ -271,11 +271,19 @@ func peakChild(vault, dir string) error {
 	if found, err := v.Check(ctx, m, colorfast.Bytes, nil); err != nil || len(found) > 0 {
 		return fmt.Errorf("check: %v, %w", found, err)
 	}
+	if err := printPeak(); err != nil {
+		return err
+	}
+	return v.Close(ctx)
+}
+
+// printPeak prints the peak memory of this process in KiB.
+func printPeak() error {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return err
 	}
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
 	fmt.Println(strings.Fields(rest)[0])
-	return v.Close(ctx)
+	return nil
 }

@@ -145,9 +145,9 @@ func (c *check) holds(ctx context.Context, id object.ID) error {
 }
 
 func sameFile(a, b colorfast.File) bool {
-	ok := a.ModTime.Equal(b.ModTime) && (a.Layout == b.Layout || a.Layout != nil && b.Layout != nil && *a.Layout == *b.Layout)
-	a.ModTime, a.Layout, a.Same = b.ModTime, b.Layout, b.Same
-	return ok && a == b
+	return a.Path == b.Path && a.Type == b.Type && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID &&
+		a.Size == b.Size && a.ModTime.Equal(b.ModTime) && a.Target == b.Target && a.SHA256 == b.SHA256 &&
+		(a.Layout == b.Layout || a.Layout != nil && b.Layout != nil && *a.Layout == *b.Layout)
 }
 
 func (c *check) file(ctx context.Context, from *reading, f *colorfast.File) error {

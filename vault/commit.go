@@ -45,6 +45,9 @@ func (s *session) confirm(ctx context.Context) error {
 		g.Go(func() error {
 			deleted, err := stock.holds(gctx, s.w, id)
 			for _, c := range deleted {
+				if err == nil && stillBroken(gctx, s.w, s.known, c) {
+					err = fmt.Errorf("piece %v does not read back: %w", c, blob.ErrInvalidRange)
+				}
 				if err == nil {
 					err = s.w.ContentManager().UndeleteContent(gctx, c)
 				}
@@ -117,6 +120,26 @@ func (s *stock) holds(ctx context.Context, rep contents, id object.ID) (deleted 
 		}
 	}
 	return deleted, nil
+}
+
+// fill asks the storage for all packs at once, and returns their lengths.
+func (s *stock) fill(ctx context.Context) (map[blob.ID]int64, error) {
+	all := map[blob.ID]int64{}
+	for _, prefix := range content.PackBlobIDPrefixes {
+		err := s.st.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
+			all[m.BlobID] = m.Length
+			return ctx.Err()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, n := range all {
+		s.packs[id] = func() (int64, error) { return n, nil }
+	}
+	return all, nil
 }
 
 // length asks for a pack's length; whoever asks at the same time waits for the

@@ -29,7 +29,7 @@ type parentFile struct {
 // loadParent reads what a new backup is compared with; nil if there is nothing
 // to compare with, which makes a full one.
 func (v *Vault) loadParent(ctx context.Context, id colorfast.BackupID) (*parent, error) {
-	if id == "" {
+	if id == "" || id == colorfast.AgainstNothing {
 		return nil, nil
 	}
 	m, t, err := readManifest(ctx, v.conn, id)

@@ -114,6 +114,7 @@ func azurePolicy(p *place, use Use) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n# Either a signature (AZURE_STORAGE_SAS_TOKEN):\n", note)
 	fmt.Fprintf(&b, "az storage container generate-sas --account-name %s --name %s --permissions %s --expiry YYYY-MM-DD --https-only\n", or(p.params["account"], "ACCOUNT"), p.host, letters)
+	b.WriteString("# with i (immutability policies) among the permissions if the vault has a lock,\n")
 	b.WriteString("# or a role of your own for an identity, with these data actions:\n")
 	for _, a := range actions {
 		fmt.Fprintf(&b, "#   Microsoft.Storage/storageAccounts/blobServices/containers/blobs/%s\n", a)

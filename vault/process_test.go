@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		count, err := strconv.Atoi(n)
 		switch {
 		case err != nil:
+		case os.Getenv(childDoes) != "":
+			err = busyChild(dir, os.Getenv(childDoes), count)
 		case source != "":
 			err = peakChild(dir, source)
 		default:

@@ -150,6 +150,11 @@ func azureMetadata(name string, length *int64, changed *time.Time) (blob.Metadat
 // write sends a blob in one request, whose MD5 the service compares with what it
 // got.
 func (a *azureObjects) write(ctx context.Context, name string, data blob.Bytes, onlyNew bool) (time.Time, error) {
+	return a.writeLocked(ctx, name, data, onlyNew, retention{})
+}
+
+// writeLocked implements locker.
+func (a *azureObjects) writeLocked(ctx context.Context, name string, data blob.Bytes, onlyNew bool, lock retention) (time.Time, error) {
 	all := whole(data)
 	sum := md5.Sum(all)
 	kind := contentType
@@ -157,6 +162,10 @@ func (a *azureObjects) write(ctx context.Context, name string, data blob.Bytes, 
 	if onlyNew {
 		any := azcore.ETagAny
 		o.AccessConditions = &azure.AccessConditions{ModifiedAccessConditions: &azure.ModifiedAccessConditions{IfNoneMatch: &any}}
+	}
+	if lock.mode != "" {
+		mode, until := azureModes[lock.mode], lock.until.UTC()
+		o.ImmutabilityPolicyMode, o.ImmutabilityPolicyExpiryTime = &mode, &until
 	}
 	content := data.Reader()
 	defer func() { _ = content.Close() }()
@@ -168,11 +177,6 @@ func (a *azureObjects) write(ctx context.Context, name string, data blob.Bytes, 
 		return time.Time{}, nil
 	}
 	return *r.LastModified, nil
-}
-
-func (a *azureObjects) remove(ctx context.Context, name string) error {
-	_, err := a.container.NewBlobClient(name).Delete(ctx, nil)
-	return azureFault(err)
 }
 
 func (a *azureObjects) list(ctx context.Context, prefix string, found func(blob.Metadata) error) error {

@@ -3,13 +3,13 @@ package vault
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 	"runtime"
+	"slices"
 	"sync"
 
 	"colorfast"
@@ -63,7 +63,9 @@ type openFile struct {
 	content io.ReaderAt
 	close   func() error
 
+	alike   []colorfast.Span // of it, what is as in old
 	hash    hash.Hash
+	unread  bool // some of it was not read, so hash is not that of the whole
 	streams []*pages.Stream
 }
 
@@ -74,7 +76,8 @@ type stretch struct {
 	count int64
 	last  bool // of its file
 
-	bytes []byte // of the file
+	bytes []byte // of the file, but for pages that were not read
+	kept  []bool // of each page: it is the parent's, and was not read
 	split []byte // room for parts, where there is a column
 	diff  []byte // room for differences
 	parts []part // by page, then by part
@@ -107,7 +110,7 @@ func (s *session) storePages(ctx context.Context, files fs.FS) (err error) {
 			}
 			st := free.Get().(*stretch)
 			*st = stretch{of: of, first: first, count: count, last: last, done: make(chan struct{}),
-				bytes: st.bytes, split: st.split, diff: st.diff, parts: st.parts[:0]}
+				bytes: st.bytes, kept: st.kept[:0], split: st.split, diff: st.diff, parts: st.parts[:0]}
 			for _, to := range []chan *stretch{order, work} {
 				select {
 				case to <- st:
@@ -199,6 +202,9 @@ func (s *session) open(files fs.FS, f *colorfast.File) (*openFile, error) {
 	if f.Same {
 		return of, nil
 	}
+	if f.Sealed && of.old != nil {
+		of.alike = f.Alike
+	}
 	src, err := openListed(files, f)
 	if err != nil {
 		return nil, err
@@ -236,6 +242,7 @@ func (s *session) judge(ctx context.Context, h *pages.Hasher, st *stretch) error
 	if of.file.Same {
 		return s.inherit(st)
 	}
+	s.keep(st)
 	if err := st.read(); err != nil {
 		return err
 	}
@@ -251,6 +258,12 @@ func (s *session) judge(ctx context.Context, h *pages.Hasher, st *stretch) error
 	parts := of.cut.Parts()
 	start, _ := of.cut.Page(st.first)
 	for i := range st.count {
+		if st.kept[i] {
+			for k := range parts {
+				st.parts = append(st.parts, part{fate: same, sum: known[int(i)*parts+k], at: of.old.streams[k].At(st.first + i)})
+			}
+			continue
+		}
 		at, n := of.cut.Page(st.first + i)
 		page := st.bytes[at-start : at-start+n]
 		for k := range parts {
@@ -308,12 +321,36 @@ func (st *stretch) read() error {
 		st.split = make([]byte, 0, size)
 	}
 	st.split = st.split[:0]
-	n, err := st.of.content.ReadAt(st.bytes, begin)
-	if n == size {
+	if !slices.Contains(st.kept, true) {
+		if err := st.readAt(st.bytes, begin); err != nil {
+			return err
+		}
 		return st.ends(end)
 	}
+	for i := 0; i < len(st.kept); i++ { // as many pages at a time as lie side by side
+		n := slices.Index(st.kept[i:], true)
+		if n < 0 {
+			n = len(st.kept) - i
+		}
+		if n > 0 {
+			from, _ := c.Page(st.first + int64(i))
+			to, k := c.Page(st.first + int64(i+n) - 1)
+			if err := st.readAt(st.bytes[from-begin:to+k-begin], from); err != nil {
+				return err
+			}
+		}
+		i += n
+	}
+	return st.ends(end)
+}
+
+func (st *stretch) readAt(b []byte, off int64) error {
+	n, err := st.of.content.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
 	if err == nil || errors.Is(err, io.EOF) {
-		return colorfast.Errorf(colorfast.Corrupt, "it has shrunk: %d bytes, %d are listed", begin+int64(n), st.of.file.Size)
+		return colorfast.Errorf(colorfast.Corrupt, "it has shrunk: %d bytes, %d are listed", off+int64(n), st.of.file.Size)
 	}
 	return &storageError{err}
 }
@@ -392,13 +429,15 @@ func (s *session) takeBack(ctx context.Context, st *stretch, shelves []*shelf) e
 	if of.file.Same {
 		s.p.Advance(min(st.count*of.cut.PageBytes(), of.file.Size-begin))
 	} else {
-		of.hash.Write(st.bytes)
+		of.unread = of.unread || slices.Contains(st.kept, true)
+		if !of.unread {
+			of.hash.Write(st.bytes)
+		}
 		s.p.Advance(int64(len(st.bytes)))
 	}
 	if st.last {
-		of.file.SHA256 = hex.EncodeToString(of.hash.Sum(nil))
-		if of.file.Same {
-			of.file.SHA256 = of.old.file.SHA256
+		if err := of.seal(); err != nil {
+			return errors.Join(err, of.close())
 		}
 		s.pages.Streams = append(s.pages.Streams, of.streams...)
 		if err := of.close(); err != nil {

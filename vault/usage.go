@@ -232,12 +232,12 @@ func (c *counting) needs(ctx context.Context, id colorfast.BackupID) ([]object.I
 	}
 	t := newStoredTree(c.conn, id, s.RootEntry.ObjectID)
 	need := []object.ID{s.RootEntry.ObjectID}
-	err = t.walk(ctx, ".", func(e *snapshot.DirEntry) { need = append(need, e.ObjectID) })
+	err = t.walk(ctx, ".", func(_ string, e *snapshot.DirEntry) { need = append(need, e.ObjectID) })
 	return need, err
 }
 
-// walk calls fn with every entry below a directory.
-func (t *tree) walk(ctx context.Context, dir string, fn func(*snapshot.DirEntry)) error {
+// walk calls fn with every entry below a directory, and its path.
+func (t *tree) walk(ctx context.Context, dir string, fn func(string, *snapshot.DirEntry)) error {
 	t.mu.Lock()
 	entries, err := t.dir(ctx, dir)
 	t.mu.Unlock()
@@ -245,7 +245,7 @@ func (t *tree) walk(ctx context.Context, dir string, fn func(*snapshot.DirEntry)
 		return err
 	}
 	for _, e := range entries {
-		fn(e)
+		fn(path.Join(dir, e.Name), e)
 		if e.Type != snapshot.EntryTypeDirectory {
 			continue
 		}

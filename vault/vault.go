@@ -68,6 +68,8 @@ type Options struct {
 	indexAfter time.Duration
 	// wrap stands between Kopia and the storage; nil for nothing. For tests.
 	wrap func(blob.Storage) blob.Storage
+	// indexEvery, unless 0, is used in place of the constant. For tests.
+	indexEvery int64
 }
 
 // wrapped puts what the options ask for between Kopia and the storage.

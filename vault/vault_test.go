@@ -55,6 +55,10 @@ func TestContract(t *testing.T) {
 	contract.Vault(t, func(t *testing.T) colorfast.Vault { return newVault(t, filepath.Join(t.TempDir(), "new", "vault")) })
 }
 
+func TestReplica(t *testing.T) {
+	contract.Replica(t, func(t *testing.T) contract.Copyable { return newVault(t, filepath.Join(t.TempDir(), "vault")) })
+}
+
 func TestCreate(t *testing.T) {
 	ctx := t.Context()
 	dir := filepath.Join(t.TempDir(), "vault")

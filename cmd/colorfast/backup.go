@@ -11,11 +11,13 @@ import (
 	"colorfast"
 	"colorfast/backup"
 	"colorfast/capture"
+	"colorfast/copies"
 	"colorfast/vault"
 )
 
 func (a *app) backupCommand() *cobra.Command {
 	var quiet bool
+	var copyTo []string
 	var b backup.Backup
 	c := &cobra.Command{
 		Use:   "backup PATH",
@@ -30,23 +32,41 @@ Nothing is ever written into PATH.
 Where the size, times and inode of every file say that nothing has changed since
 the newest backup, made by the same user, nothing is read, nobody waits, and the
 new backup costs next to nothing. With --reread every byte is read and proven
-again, which also finds what a disk has spoiled by itself.`,
+again, which also finds what a disk has spoiled by itself.
+
+With --copy-to, or COLORFAST_COPIES, all backups of the source that another vault
+has not got are copied there, the oldest first (see "colorfast vault copy"). A copy
+that fails does not fail the backup: it is told, and the exit code is 4.`,
 		Example: `  colorfast backup /srv/chroma
   id=$(colorfast backup -q /srv/chroma)`,
 		Args: exactly(1, "one PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			urls, err := a.copyURLs(copyTo)
+			if err != nil {
+				return err
+			}
+			for _, u := range urls {
+				if err := keepApart(args[0], u); err != nil {
+					return err
+				}
+			}
 			return a.withVault(cmd.Context(), func(v *vault.Vault, url string) error {
 				b.Source = args[0]
 				m, err := a.backUpAs(cmd.Context(), v, url, b)
 				if err != nil {
 					return err
 				}
+				runs, err := a.copyAll(cmd.Context(), v, urls, copies.Copy{Source: m.Source.String()})
 				a.warnNotApart(cmd.Context(), args[0], url)
-				return a.showBackedUp(m, quiet)
+				if told := a.showBackedUp(m, runs, quiet); err == nil {
+					err = told
+				}
+				return err // interrupted while copying: the backup is made, and was told
 			})
 		},
 	}
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the backup's ID only")
+	c.Flags().StringArrayVar(&copyTo, "copy-to", nil, "copy what is missing of this source's backups to this vault too, by `URL`; may be given several times (default $COLORFAST_COPIES)")
 	c.Flags().BoolVar(&b.Reread, "reread", false, "read every byte although nothing seems changed")
 	c.Flags().DurationVar(&b.MaxFreeze, "max-freeze", capture.DefaultMaxFreeze, "longest `time` that one attempt may make writers wait")
 	return c
@@ -107,10 +127,14 @@ func resolve(path string) string {
 	return path
 }
 
-func (a *app) showBackedUp(m *colorfast.Manifest, quiet bool) error {
+func (a *app) showBackedUp(m *colorfast.Manifest, runs []*copyRun, quiet bool) error {
 	switch {
 	case a.json:
-		if err := a.printJSON(m); err != nil {
+		err := a.printJSON(struct {
+			*colorfast.Manifest
+			Copies []*copyRun `json:"copies,omitempty"`
+		}{m, runs})
+		if err != nil {
 			return err
 		}
 	case quiet:
@@ -121,9 +145,24 @@ func (a *app) showBackedUp(m *colorfast.Manifest, quiet bool) error {
 		}
 		fmt.Fprintln(a.stdout, sentence(m))
 	}
+	for _, r := range runs {
+		switch {
+		case a.json:
+		case quiet && !r.partly():
+		case quiet:
+			a.showCopied(a.stderr, r)
+		default:
+			a.showCopied(a.stdout, r)
+		}
+	}
 	if m.Damaged() {
 		a.next("see \"colorfast list\" for an earlier backup that is whole, and mend the source")
 		return errFindings
+	}
+	for _, r := range runs {
+		if r.partly() {
+			return errPartly // the backup itself is made
+		}
 	}
 	a.next("colorfast restore %s --to DIR", m.ID.Short())
 	return nil

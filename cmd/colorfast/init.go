@@ -22,7 +22,8 @@ copy it to another place, for without it no backup can be read.
 
 With --lock nothing that is written to the vault can be deleted or changed for so
 long, by whoever has the credentials; maintenance extends the lock of what is there.
-The storage must be an S3 bucket that was made with object lock. A governance lock
+The storage must be an S3 bucket that was made with object lock, or a container of
+Azure's with version-level immutability. A governance lock
 can be lifted with a permission of its own (s3:BypassGovernanceRetention), a
 compliance lock by nobody, and until it ends its space is paid for.`,
 		Example: `  COLORFAST_VAULT=file:///srv/vault colorfast init

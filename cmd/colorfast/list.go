@@ -95,7 +95,7 @@ func changed(parent colorfast.BackupID, c *colorfast.Changes) string {
 }
 
 // manifest opens a backup that a user named.
-func (a *app) manifest(cmd *cobra.Command, v *vault.Vault, id, source string) (*colorfast.Manifest, error) {
+func (a *app) manifest(cmd *cobra.Command, v colorfast.Vault, id, source string) (*colorfast.Manifest, error) {
 	list, err := v.List(cmd.Context())
 	if err != nil {
 		return nil, err

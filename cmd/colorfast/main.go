@@ -27,6 +27,7 @@ const (
 	exitError       = 1
 	exitUsage       = 2
 	exitFindings    = 3
+	exitPartly      = 4
 	exitNotFound    = 10
 	exitLocked      = 11
 	exitDenied      = 12
@@ -36,12 +37,23 @@ const (
 const exitHelp = `Exit codes:
   0 done            1 error           2 usage or configuration
   3 done, and records were found lost or damaged
+  4 done in part: a copy of it is not made
   10 not found      11 locked or in use
   12 wrong password or no permission  130 interrupted`
 
 // errFindings ends a command that did its work and found something bad. What
 // was found has been shown already.
 var errFindings = errors.New("findings that cost records")
+
+// errPartly ends a command that did a part of its work. What it did not, and why,
+// has been shown already.
+var errPartly = errors.New("not all is done")
+
+// shown is an error that has been shown already.
+type shown struct{ error }
+
+// Unwrap returns the error.
+func (s *shown) Unwrap() error { return s.error }
 
 func main() {
 	a := &app{
@@ -92,9 +104,12 @@ func (a *app) report(err error) int {
 	if errors.Is(err, errFindings) {
 		return exitFindings
 	}
-	fmt.Fprintf(a.stderr, "colorfast: error: %v\n", err)
-	if hint := colorfast.HintOf(err); hint != "" {
-		fmt.Fprintf(a.stderr, "colorfast: hint: %s\n", hint)
+	if errors.Is(err, errPartly) {
+		return exitPartly
+	}
+	var told *shown
+	if !errors.As(err, &told) {
+		a.complain(err)
 	}
 	switch colorfast.KindOf(err) {
 	case colorfast.Usage:
@@ -107,6 +122,14 @@ func (a *app) report(err error) int {
 		return exitDenied
 	}
 	return exitError
+}
+
+// complain shows an error with its hint.
+func (a *app) complain(err error) {
+	fmt.Fprintf(a.stderr, "colorfast: error: %v\n", err)
+	if hint := colorfast.HintOf(err); hint != "" {
+		fmt.Fprintf(a.stderr, "colorfast: hint: %s\n", hint)
+	}
 }
 
 func (a *app) root() *cobra.Command {

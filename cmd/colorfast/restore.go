@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"colorfast"
+	"colorfast/copies"
 	"colorfast/restore"
 	"colorfast/vault"
 	"colorfast/verify"
@@ -14,6 +15,7 @@ import (
 
 type restoreFlags struct {
 	source, to, level, basis                              string
+	from                                                  []string
 	replace, assumeStopped, allowDamaged, dryRun, noBasis bool
 }
 
@@ -31,7 +33,11 @@ was; the same command goes on where a killed one ended.
 
 What is the same in an older copy is taken from there, so that only the rest
 moves out of the vault. The older copy is what DIR holds, or what --basis names;
-it is read and never changed, and what is made with it is proven as without it.`,
+it is read and never changed, and what is made with it is proven as without it.
+
+With several vaults known (--copy-from, COLORFAST_COPIES) what cannot be had from
+the vault, or reads damaged there, is taken from a copy of the same backup, file by
+file, and it is said what was taken from where.`,
 		Example: `  colorfast restore latest --to /srv/chroma-restored
   colorfast restore k7f3 --to /srv/chroma --replace`,
 		Args: exactly(1, "one ID, or latest"),
@@ -39,12 +45,12 @@ it is read and never changed, and what is made with it is proven as without it.`
 			if f.to == "" {
 				return usage(cmd, fmt.Errorf("restore needs --to DIR"))
 			}
-			return a.withVault(cmd.Context(), func(v *vault.Vault, url string) error {
+			return a.withCopies(cmd.Context(), f.from, func(v colorfast.Vault, url string, taken func() []copies.Taken) error {
 				m, err := a.manifest(cmd, v, args[0], f.source)
 				if err != nil {
 					return err
 				}
-				return a.restore(cmd.Context(), v, url, m, f)
+				return a.restore(cmd.Context(), v, url, m, f, taken)
 			})
 		},
 	}
@@ -54,6 +60,7 @@ it is read and never changed, and what is made with it is proven as without it.`
 	c.Flags().StringVar(&f.level, "level", string(colorfast.Records), "proof before DIR gets its name: records, or bytes to be quicker")
 	c.Flags().StringVar(&f.basis, "basis", "", "take what is the same from this `folder` with an older copy, not from DIR")
 	c.Flags().BoolVar(&f.noBasis, "no-basis", false, "move every byte out of the vault, whatever DIR holds")
+	copyFromFlag(c, &f.from)
 	c.Flags().BoolVar(&f.replace, "replace", false, "DIR may hold data, which is kept aside")
 	c.Flags().BoolVar(&f.assumeStopped, "assume-stopped", false, "Chroma is known to be stopped, where that cannot be looked up")
 	c.Flags().BoolVar(&f.allowDamaged, "allow-damaged", false, "restore a backup of a damaged source too")
@@ -61,7 +68,7 @@ it is read and never changed, and what is made with it is proven as without it.`
 	return c
 }
 
-func (a *app) restore(ctx context.Context, v *vault.Vault, url string, m *colorfast.Manifest, f restoreFlags) error {
+func (a *app) restore(ctx context.Context, v colorfast.Vault, url string, m *colorfast.Manifest, f restoreFlags, taken func() []copies.Taken) error {
 	p, done := a.progress()
 	defer done()
 	r := restore.Restore{
@@ -92,15 +99,20 @@ func (a *app) restore(ctx context.Context, v *vault.Vault, url string, m *colorf
 		}
 		return err
 	}
-	return a.showRestored(m, rep)
+	return a.showRestored(m, rep, taken())
 }
 
-func (a *app) showRestored(m *colorfast.Manifest, rep *restore.Report) error {
+func (a *app) showRestored(m *colorfast.Manifest, rep *restore.Report, taken []copies.Taken) error {
 	if a.json {
-		if err := a.printJSON(rep); err != nil {
+		err := a.printJSON(struct {
+			*restore.Report
+			Taken []copies.Taken `json:"taken_from,omitempty"`
+		}{rep, taken})
+		if err != nil {
 			return err
 		}
 	} else {
+		a.tellTaken(taken)
 		if len(rep.Findings) > 0 {
 			printFindings(a.stderr, rep.Findings)
 		}

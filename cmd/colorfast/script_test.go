@@ -46,7 +46,7 @@ func params(p testscript.Params) testscript.Params {
 	p.RequireExplicitExec, p.RequireUniqueNames = true, true
 	p.Setup = func(e *testscript.Env) error {
 		e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
-		for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "COLORFAST_VAULT", "COLORFAST_PASSWORD", "COLORFAST_PASSWORD_FILE", "COLORFAST_STAGING"} {
+		for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "COLORFAST_VAULT", "COLORFAST_PASSWORD", "COLORFAST_PASSWORD_FILE", "COLORFAST_STAGING", "COLORFAST_COPIES", "COLORFAST_COPY_PASSWORD_FILE"} {
 			e.Setenv(name, "")
 		}
 		return nil

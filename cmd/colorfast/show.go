@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -9,11 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"colorfast"
+	"colorfast/copies"
 	"colorfast/vault"
 )
 
 func (a *app) showCommand() *cobra.Command {
 	var source string
+	var from []string
 	c := &cobra.Command{
 		Use:   "show ID|latest",
 		Short: "Show what a backup holds and why it is consistent",
@@ -25,31 +28,43 @@ with an earlier backup, which records have changed since then: +added ~updated
   colorfast show k7f3 --json`,
 		Args: exactly(1, "one ID, or latest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withVault(cmd.Context(), func(v *vault.Vault, _ string) error {
+			return a.withCopies(cmd.Context(), from, func(v colorfast.Vault, _ string, taken func() []copies.Taken) error {
 				m, err := a.manifest(cmd, v, args[0], source)
 				if err != nil {
 					return err
 				}
-				lock, err := v.Lock(cmd.Context())
+				lock, err := lockUnder(cmd.Context(), v)
 				if err != nil {
 					return err
 				}
 				if a.json {
-					return a.printJSON(shown{m, lockedOf(lock)})
+					return a.printJSON(shownBackup{m, taken(), lockedOf(lock)})
 				}
+				a.tellTaken(taken())
 				return showManifest(a.stdout, m, lock)
 			})
 		},
 	}
 	c.Flags().StringVar(&source, "source", "", "with latest: of this `PATH` or HOST:PATH")
 	a.asOfFlag(c)
+	copyFromFlag(c, &from)
 	return c
 }
 
-// shown is a backup as --json shows it.
-type shown struct {
+// lockUnder returns the lock of a vault; none where several vaults are read as one.
+func lockUnder(ctx context.Context, v colorfast.Vault) (vault.Lock, error) {
+	one, ok := v.(*vault.Vault)
+	if !ok {
+		return vault.Lock{}, nil
+	}
+	return one.Lock(ctx)
+}
+
+// shownBackup is a backup as --json shows it.
+type shownBackup struct {
 	*colorfast.Manifest
-	Lock *locked `json:"lock,omitempty"` // of all that the vault's storage holds
+	Taken []copies.Taken `json:"taken_from,omitempty"`
+	Lock  *locked        `json:"lock,omitempty"` // of all that the vault's storage holds
 }
 
 func showManifest(w io.Writer, m *colorfast.Manifest, lock vault.Lock) error {
@@ -78,6 +93,9 @@ func showManifest(w io.Writer, m *colorfast.Manifest, lock vault.Lock) error {
 			what = "not known of all collections"
 		}
 		rows = append(rows, []string{"changes", fmt.Sprintf("%s, since backup %s", what, m.Parent)})
+	}
+	if o := m.Origin; o != nil {
+		rows = append(rows, []string{"copy of", fmt.Sprintf("backup %s of vault %s, since %s", o.Backup, o.Vault, when(o.CopiedAt))})
 	}
 	rows = append(rows, consistency(m)...)
 	if c.HotJournal {

@@ -23,6 +23,10 @@ func (a *app) vaultCommand() *cobra.Command {
 	}
 	for _, sub := range []*cobra.Command{
 		a.vaultCheckCommand(),
+		a.vaultCopyCommand(),
+		a.vaultCopiesCommand(),
+		a.vaultVerifyCommand(),
+		a.vaultRepairCommand(),
 		a.vaultWhereCommand(),
 		a.vaultUsageCommand(),
 	} {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"colorfast"
+	"colorfast/copies"
 	"colorfast/restore"
 	"colorfast/vault"
 	"colorfast/verify"
@@ -17,6 +18,7 @@ import (
 
 func (a *app) verifyCommand() *cobra.Command {
 	var source, level string
+	var from []string
 	c := &cobra.Command{
 		Use:   "verify ID|latest",
 		Short: "Prove that a backup is whole",
@@ -28,13 +30,16 @@ ones before:
   records  the backup is restored into a private folder, every record is read,
            and counts and digests are as they were sealed (the default)
 
+With several vaults known (--copy-from, COLORFAST_COPIES) a vault that cannot be
+opened is passed over, and the copy is verified. It is said which was looked at.
+
 Exit code 3 means that something is wrong, with the backup or with the source
 when it was backed up.`,
 		Example: `  colorfast verify latest
   colorfast verify k7f3 --level bytes`,
 		Args: exactly(1, "one ID, or latest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withVault(cmd.Context(), func(v *vault.Vault, url string) error {
+			return a.withCopies(cmd.Context(), from, func(v colorfast.Vault, url string, taken func() []copies.Taken) error {
 				m, err := a.manifest(cmd, v, args[0], source)
 				if err != nil {
 					return err
@@ -44,19 +49,20 @@ when it was backed up.`,
 				if err != nil {
 					return err
 				}
-				return a.showVerified(m, level, found, time.Since(begun))
+				return a.showVerified(m, level, found, taken(), time.Since(begun))
 			})
 		},
 	}
 	c.Flags().StringVar(&level, "level", string(colorfast.Records), "stored, bytes or records")
 	c.Flags().StringVar(&source, "source", "", "with latest: of this `PATH` or HOST:PATH")
 	a.asOfFlag(c)
+	copyFromFlag(c, &from)
 	return c
 }
 
 // proveStored looks at a backup in the vault and returns what is wrong with it
 // beyond what it says itself.
-func (a *app) proveStored(ctx context.Context, v *vault.Vault, url string, m *colorfast.Manifest, level colorfast.Level) ([]colorfast.Finding, error) {
+func (a *app) proveStored(ctx context.Context, v colorfast.Vault, url string, m *colorfast.Manifest, level colorfast.Level) ([]colorfast.Finding, error) {
 	p, done := a.progress()
 	defer done()
 	switch level {
@@ -94,18 +100,22 @@ func (a *app) proveStored(ctx context.Context, v *vault.Vault, url string, m *co
 	return found, nil
 }
 
-func (a *app) showVerified(m *colorfast.Manifest, level string, found []colorfast.Finding, took time.Duration) error {
+func (a *app) showVerified(m *colorfast.Manifest, level string, found []colorfast.Finding, taken []copies.Taken, took time.Duration) error {
 	all := append(append([]colorfast.Finding{}, m.FindingList...), found...)
 	bad := fatal(all)
 	if a.json {
-		err := a.printJSON(map[string]any{
+		out := map[string]any{
 			"backup": m.ID, "level": level, "outcome": colorfast.OutcomeOf(all), "findings": all,
 			"records": m.Records, "duration_seconds": took.Seconds(),
-		})
-		if err != nil {
+		}
+		if len(taken) > 0 {
+			out["taken_from"] = taken
+		}
+		if err := a.printJSON(out); err != nil {
 			return err
 		}
 	} else {
+		a.tellTaken(taken)
 		if len(all) > 0 {
 			printFindings(a.stderr, all)
 		}

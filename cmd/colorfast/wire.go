@@ -31,6 +31,11 @@ func (a *app) url() (string, error) {
 		}
 		url = filepath.Join(home, "vault")
 	}
+	return spelled(url)
+}
+
+// spelled returns the one spelling of a vault's URL.
+func spelled(url string) (string, error) {
 	return vault.CleanURL(url)
 }
 
@@ -58,6 +63,11 @@ func (a *app) vaultOptions() (vault.Options, error) {
 	if err != nil {
 		return vault.Options{}, err
 	}
+	return a.optionsFor(url, password)
+}
+
+// optionsFor completes what is said of a vault.
+func (a *app) optionsFor(url string, password vault.Secret) (vault.Options, error) {
 	cache, err := a.home("XDG_CACHE_HOME", ".cache")
 	if err != nil {
 		cache = ""

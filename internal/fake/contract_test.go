@@ -17,3 +17,13 @@ func TestVaultKeepsItsContract(t *testing.T) {
 		return v
 	})
 }
+
+func TestVaultKeepsItsContractAsAReplica(t *testing.T) {
+	contract.Replica(t, func(t *testing.T) contract.Copyable {
+		v, err := fake.NewVault(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	})
+}

@@ -73,8 +73,9 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 	p.Begin("storing", total)
 	sums, stored := make([]string, len(m.FileList)), int64(0)
 	var parent *colorfast.Manifest
-	if slices.ContainsFunc(m.FileList, func(f colorfast.File) bool { return f.Same }) {
-		if parent, err = v.Manifest(ctx, m.Parent); err != nil {
+	against := cmp.Or(m.Against, m.Parent)
+	if slices.ContainsFunc(m.FileList, func(f colorfast.File) bool { return f.Same || len(f.Alike) > 0 }) {
+		if parent, err = v.Manifest(ctx, against); err != nil {
 			return err
 		}
 	}
@@ -86,13 +87,13 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 		if f.Same {
 			was := find(parent.FileList, f.Path)
 			if was == nil || was.Size != f.Size {
-				return colorfast.Errorf(colorfast.NotFound, "store %q: its parent %q has no such file", f.Path, m.Parent.Short())
+				return colorfast.Errorf(colorfast.NotFound, "store %q: its parent %q has no such file", f.Path, against.Short())
 			}
 			sums[i] = was.SHA256
 			p.Advance(f.Size)
 			continue
 		}
-		sum, added, err := v.putFile(ctx, f, content, p)
+		sum, added, err := v.putFile(ctx, f, content, parent, p)
 		if err != nil {
 			return err
 		}
@@ -102,12 +103,17 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, content fs.FS, p
 	done := *m
 	done.FileList = slices.Clone(m.FileList)
 	for i, s := range sums {
-		done.FileList[i].SHA256, done.FileList[i].Same = s, false
+		f := &done.FileList[i]
+		f.SHA256, f.Same, f.Sealed, f.Alike = s, false, false, nil
 	}
+	done.Against = ""
 	if done.Format == 0 {
 		done.Format = colorfast.Format
 	}
-	done.ID, done.StoredBytes, done.FinishedAt = newID(), stored, time.Now().UTC()
+	done.ID, done.StoredBytes = newID(), stored
+	if done.Origin == nil {
+		done.FinishedAt = time.Now().UTC()
+	}
 	b, err := json.Marshal(&done)
 	if err != nil {
 		return colorfast.Errorf(colorfast.Internal, "encode manifest: %w", err)
@@ -155,12 +161,25 @@ func newID() colorfast.BackupID {
 }
 
 // putFile stores one file and returns its hash and the bytes that were new.
-func (v *Vault) putFile(ctx context.Context, f *colorfast.File, content fs.FS, p colorfast.Progress) (sum string, added int64, err error) {
-	in, err := content.Open(f.Path)
+func (v *Vault) putFile(ctx context.Context, f *colorfast.File, content fs.FS, parent *colorfast.Manifest, p colorfast.Progress) (sum string, added int64, err error) {
+	file, err := content.Open(f.Path)
 	if err != nil {
 		return "", 0, colorfast.Errorf(colorfast.Corrupt, "store %q: %w", f.Path, err)
 	}
-	defer in.Close()
+	defer file.Close()
+	in := io.Reader(file)
+	if f.Sealed && len(f.Alike) > 0 {
+		was := find(parent.FileList, f.Path)
+		if was == nil {
+			return "", 0, colorfast.Errorf(colorfast.NotFound, "store %q: its parent has no such file", f.Path)
+		}
+		older, err := os.Open(v.blob(was.SHA256))
+		if err != nil {
+			return "", 0, colorfast.Errorf(colorfast.Corrupt, "store %q: %w", f.Path, err)
+		}
+		defer older.Close()
+		in = overlay(file.(io.ReaderAt), f.Size, older, f.Alike)
+	}
 	tmp, err := os.CreateTemp(v.dir, "incoming-")
 	if err != nil {
 		return "", 0, colorfast.Errorf(colorfast.Internal, "store %q: %w", f.Path, err)
@@ -183,6 +202,9 @@ func (v *Vault) putFile(ctx context.Context, f *colorfast.File, content fs.FS, p
 		return "", 0, colorfast.Errorf(colorfast.Corrupt, "store %q: it has not the listed size of %d bytes", f.Path, f.Size)
 	}
 	sum = hex.EncodeToString(h.Sum(nil))
+	if f.Sealed && sum != f.SHA256 {
+		return "", 0, colorfast.Errorf(colorfast.Corrupt, "store %q: it has not the recorded hash", f.Path)
+	}
 	if _, err := os.Stat(v.blob(sum)); err == nil {
 		return sum, 0, nil
 	}

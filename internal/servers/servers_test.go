@@ -258,3 +258,34 @@ func TestInstallRefusesAnotherModule(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 }
+
+func TestInstallOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	if _, err := Toxiproxy.Lookup(); err != nil {
+		t.Skip("its module may not be there: ", err)
+	}
+	t.Setenv("COLORFAST_TEST_CACHE", t.TempDir())
+	var mu sync.Mutex
+	installed := 0
+	log := func(string, ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		installed++
+	}
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if file, err := Toxiproxy.Install(t.Context(), log); err != nil {
+				t.Error(err)
+			} else if _, err := os.Stat(file); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if installed != 1 {
+		t.Errorf("installed %d times", installed)
+	}
+}
