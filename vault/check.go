@@ -32,7 +32,9 @@ func (v *Vault) Check(ctx context.Context, m *colorfast.Manifest, level colorfas
 		return nil, colorfast.Errorf(colorfast.Usage, "check backup %q: level %q is not known", m.ID, level)
 	}
 	ctx = v.ctx(ctx)
-	conn, err := connect(ctx, v.opts)
+	bare := v.opts
+	bare.uncached = true
+	conn, err := connect(ctx, bare)
 	if err == nil {
 		defer func() {
 			if cerr := conn.close(ctx); cerr != nil {

@@ -1,16 +1,13 @@
 package vault
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"colorfast"
@@ -59,13 +56,8 @@ func openDisk(root string) (*diskStorage, error) {
 	if err != nil {
 		return nil, fail(&storageError{err}, colorfast.Unreachable, "open vault %q", root)
 	}
-	var p sharded.Parameters
-	err = p.Load(bytes.NewReader(b))
-	want := sharded.DefaultParameters(shards)
-	if err != nil || !slices.Equal(p.DefaultShards, want.DefaultShards) || p.UnshardedLength != want.UnshardedLength || len(p.Overrides) != 0 {
-		good, _ := json.Marshal(want)
-		return nil, colorfast.Errorf(colorfast.Corrupt, "open vault %q: its file %s is damaged", root, sharded.ParametersFile).
-			WithHint("it must hold %s", good)
+	if err := checkShards(root, b); err != nil {
+		return nil, err
 	}
 	return newDisk(root), nil
 }
@@ -85,15 +77,14 @@ func (d *diskStorage) ConnectionInfo() blob.ConnectionInfo { return blob.Connect
 // DisplayName implements blob.Storage.
 func (d *diskStorage) DisplayName() string { return "file://" + d.root }
 
-// sweep removes temporary files that killed processes left, if older than age.
-func (d *diskStorage) sweep(ctx context.Context, age time.Duration) error {
-	limit := time.Now().Add(-age)
+// sweep implements sweeper.
+func (d *diskStorage) sweep(ctx context.Context, before time.Time) error {
 	return filepath.WalkDir(d.root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || !durable.IsTemp(e.Name()) {
 			return errors.Join(ctx.Err(), ignoreVanished(err))
 		}
 		fi, err := e.Info()
-		if err != nil || fi.ModTime().After(limit) {
+		if err != nil || fi.ModTime().After(before) {
 			return ignoreVanished(err)
 		}
 		return ignoreVanished(os.Remove(path))

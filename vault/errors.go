@@ -60,7 +60,11 @@ func isMissing(err error) bool {
 // end of ctx stays recognizable with errors.Is.
 func fail(err error, fallback colorfast.Kind, format string, args ...any) error {
 	kind := kindOf(err, fallback)
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	var said *explained // a far storage's error says all that there is to say
+	if errors.As(err, &said) && !isContext(err) {
+		err = said
+	}
+	if isContext(err) {
 		kind = colorfast.Unreachable
 	}
 	e := colorfast.Errorf(kind, format+": %w", append(args, err)...)
@@ -68,4 +72,9 @@ func fail(err error, fallback colorfast.Kind, format string, args ...any) error 
 		return e.WithHint("make room where the vault lies")
 	}
 	return e
+}
+
+// isContext reports whether err is the end of a context.
+func isContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -48,18 +48,25 @@ func (v *Vault) Maintain(ctx context.Context) error {
 func (v *Vault) maintain(ctx context.Context, mode maintenance.Mode, safety maintenance.SafetyParameters, tempAge time.Duration) error {
 	ctx = v.ctx(ctx)
 	err := repo.DirectWriteSession(ctx, v.conn, repo.WriteSessionOptions{Purpose: "maintain"}, func(ctx context.Context, w repo.DirectRepositoryWriter) (err error) {
+		if !mayDelete(ctx, w.BlobStorage()) {
+			return v.extendDue(ctx, 0) // somebody with other credentials does the rest
+		}
 		l, err := takeLease(ctx, w.BlobStorage())
 		if err != nil || l == nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, l.release(ctx)) }()
-		if err := takeOwnership(ctx, w); err != nil {
+		if err := errors.Join(takeOwnership(ctx, w), v.keepLocked(ctx, w)); err != nil {
 			return err
 		}
+		start := w.Time()
 		if err := snapshotmaintenance.Run(l.ctx, w, mode, false, safety); err != nil {
 			return err
 		}
-		return v.sweep(l.ctx, tempAge)
+		if err := v.extendOwn(l.ctx, w, start); err != nil {
+			return err
+		}
+		return v.sweep(l.ctx, l, tempAge)
 	})
 	if err != nil {
 		return fail(err, colorfast.Corrupt, "maintain vault %q", v.opts.URL)
@@ -67,15 +74,22 @@ func (v *Vault) maintain(ctx context.Context, mode maintenance.Mode, safety main
 	return nil
 }
 
+// sweeper is a storage in which killed processes leave temporary files.
+type sweeper interface {
+	// sweep removes those from before a time of the storage's clock.
+	sweep(ctx context.Context, before time.Time) error
+}
+
 // sweep removes the temporary files of killed processes from a storage that
-// has such.
-func (v *Vault) sweep(ctx context.Context, age time.Duration) error {
-	st, err := openStorage(v.opts.URL)
+// has such, if they were older than age when the lease was taken.
+func (v *Vault) sweep(ctx context.Context, l *lease, age time.Duration) (err error) {
+	st, err := v.opts.openStorage(ctx)
 	if err != nil {
 		return err
 	}
-	if d, ok := st.(*diskStorage); ok {
-		return d.sweep(ctx, age)
+	defer func() { err = errors.Join(err, st.Close(ctx)) }()
+	if s, ok := st.(sweeper); ok {
+		return s.sweep(ctx, l.taken.Add(-age))
 	}
 	return nil
 }
@@ -102,10 +116,11 @@ func takeOwnership(ctx context.Context, w repo.DirectRepositoryWriter) error {
 
 // lease is a lease that we hold.
 type lease struct {
-	life   time.Duration
 	ctx    context.Context // ends when the lease cannot be renewed
 	st     blob.Storage
 	id     blob.ID
+	life   time.Duration
+	taken  time.Time // by the storage's clock
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -146,6 +161,7 @@ func takeLeaseOf(ctx context.Context, st blob.Storage, prefix blob.ID, life time
 	if err != nil {
 		return nil, errors.Join(err, st.DeleteBlob(ctx, l.id))
 	}
+	l.taken = mine
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	l.done.Go(l.renew)
 	return l, nil

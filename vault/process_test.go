@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 // child puts count backups, and prints the ID of each.
 func child(dir string, count int) error {
 	ctx := context.Background()
-	v, err := Open(ctx, Options{URL: dir, Password: password})
+	v, err := Open(ctx, Options{URL: dir, Password: password, Environment: os.Getenv})
 	if err != nil {
 		return err
 	}
@@ -88,10 +88,10 @@ func randomBytes(seed uint64, b []byte) {
 	_, _ = rand.NewChaCha8(key).Read(b)
 }
 
-func startChild(t *testing.T, dir string, n int) (*exec.Cmd, *bufio.Scanner) {
+func startChild(t *testing.T, dir string, n int, env ...string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%d", childEnv, dir, n))
+	cmd.Env = append(append(os.Environ(), env...), fmt.Sprintf("%s=%s|%d", childEnv, dir, n))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

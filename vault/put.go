@@ -47,7 +47,10 @@ func (v *Vault) Put(ctx context.Context, m *colorfast.Manifest, files fs.FS, p c
 	if err != nil {
 		return fail(err, colorfast.Internal, "store backup")
 	}
-	s := &session{w: w, known: known, p: p, m: &c, old: old, far: v.conn.far, pageKey: v.pageKey, every: cmp.Or(v.opts.indexEvery, indexEvery)}
+	s := &session{
+		w: w, known: known, p: p, m: &c, old: old, far: v.conn.far, pageKey: v.pageKey,
+		every: cmp.Or(v.opts.indexEvery, indexEvery), after: cmp.Or(v.opts.indexAfter, indexAfter), indexedAt: time.Now(),
+	}
 	err = s.run(countAdded(ctx, &s.added), v, files)
 	if err == nil {
 		err = v.commit(ctx, s)
@@ -103,9 +106,11 @@ func (v *Vault) basis(ctx context.Context, m *colorfast.Manifest, known map[stri
 	return old, nil
 }
 
-func (v *Vault) warn(ctx context.Context, msg string, err error) {
-	if v.opts.Log != nil {
-		v.opts.Log.WarnContext(ctx, msg, "vault", v.opts.URL, "err", err)
+func (v *Vault) warn(ctx context.Context, msg string, err error) { v.opts.warn(ctx, msg, err) }
+
+func (o *Options) warn(ctx context.Context, msg string, err error) {
+	if o.Log != nil {
+		o.Log.WarnContext(ctx, msg, "vault", o.URL, "err", err)
 	}
 }
 
@@ -124,14 +129,21 @@ type session struct {
 	tree  entries      // once stored
 	added atomic.Int64 // bytes added to the storage
 
-	every   int64 // indexEvery
-	indexed int64 // value of added when the index was last written out
+	every     int64         // indexEvery
+	after     time.Duration // indexAfter
+	indexed   int64         // value of added when the index was last written out
+	indexedAt time.Time     // and when that was
 }
 
-// indexEvery is after how many new bytes the index of what was stored so far is
-// written out: until then Kopia holds it in memory, and whoever comes after a run
-// that was killed does not find what that has stored, and stores it again.
-const indexEvery = 128 << 20
+// The index of what was stored so far is written out after indexEvery new bytes:
+// until then Kopia holds it in memory, and whoever comes after a run that was
+// killed does not find what that has stored, and stores it again. It is written out
+// after indexAfter too, if there is something new, for a slow way to the storage.
+const (
+	indexEvery = 128 << 20
+	indexAfter = 15 * time.Second
+	indexLeast = 1 << 20 // new bytes that are worth it
+)
 
 // run stores everything but the manifest that makes it a backup, and returns
 // when it is durable and was found in the storage.
@@ -156,11 +168,12 @@ func (s *session) run(ctx context.Context, v *Vault, files fs.FS) (err error) {
 	return s.confirm(ctx)
 }
 
-// index writes the index of what was stored so far, if that is much.
+// index writes the index of what was stored so far, if it is time.
 func (s *session) index(ctx context.Context) error {
-	if s.added.Load()-s.indexed < s.every {
+	fresh := s.added.Load() - s.indexed
+	if fresh < s.every && (fresh < indexLeast || time.Since(s.indexedAt) < s.after) {
 		return nil
 	}
-	s.indexed = s.added.Load()
+	s.indexed, s.indexedAt = s.added.Load(), time.Now()
 	return s.w.ContentManager().Flush(ctx)
 }

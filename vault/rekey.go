@@ -30,20 +30,21 @@ const (
 //
 // Errors: Usage when there is nothing to change, Denied when neither opens the
 // vault, Locked when somebody else is changing it, NotFound, Corrupt, Unreachable.
-func ChangePassword(ctx context.Context, o Options, next Secret) error {
+func ChangePassword(ctx context.Context, o Options, next Secret) (err error) {
 	if o.Password.IsZero() || next.IsZero() {
 		return colorfast.Errorf(colorfast.Usage, "change the password of vault %q: a password is missing", o.URL)
 	}
 	if o.Password == next {
 		return colorfast.Errorf(colorfast.Usage, "change the password of vault %q: the new one is the old one", o.URL)
 	}
-	storage, err := openStorage(o.URL)
+	storage, err := o.openStorage(ctx)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, storage.Close(context.WithoutCancel(ctx))) }()
 	ctx = withLog(ctx, o.Log)
 	r := &rekey{o: o, st: &guard{Storage: o.wrapped(storage)}, next: next}
-	if err := readFormat(ctx, r.st, o.URL); err != nil {
+	if _, err := readFormat(ctx, r.st, o.URL); err != nil {
 		return err
 	}
 	l, err := takeLeaseOf(ctx, r.st, rekeyLease, rekeyLeaseLife)

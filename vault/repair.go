@@ -94,10 +94,11 @@ func (j *repairing) run(ctx context.Context) (err error) {
 		return err
 	}
 	j.o.limiter = newLimiter(j.o.Limits)
-	st, err := openStorage(j.o.URL)
+	st, err := j.o.openStorage(ctx)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, st.Close(context.WithoutCancel(ctx))) }()
 	j.st = &guard{Storage: j.o.wrapped(st)}
 	l, err := takeLease(ctx, j.st)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"colorfast"
 
@@ -44,14 +45,27 @@ const (
 
 // Options say which vault to use, and how.
 type Options struct {
-	URL      string       // file:///abs/path, or a path
+	URL      string       // see docs/storages.md; a plain path is a folder
 	Password Secret       // required
-	CacheDir string       // for storages that are far away; a folder is read where it is, and needs none
+	CacheDir string       // a private folder for what saves work and can be lost; "" for none
 	Log      *slog.Logger // nil means silent
 	Limits   Limits       // of bandwidth; zero means none
+	Lock     Lock         // for Create: what the vault's storage is to hold to; zero means none
+	AsOf     time.Time    // for Open: read the vault as it was then, and write nothing; zero means now
+
+	// Environment returns a variable of the process, "" if it is not set. In the
+	// standard ones, and in files that they name, storages find their credentials
+	// and proxies. Nil means that none is set.
+	Environment func(name string) string
 
 	// limiter enforces Limits on all connections of an open vault.
 	limiter *limiter
+	// uncached is for a connection that must see what is stored.
+	uncached bool
+	// patience is for storages that are far away.
+	patience patience
+	// indexAfter is indexAfter, but for tests.
+	indexAfter time.Duration
 	// wrap stands between Kopia and the storage; nil for nothing. For tests.
 	wrap func(blob.Storage) blob.Storage
 	// indexEvery, unless 0, is used in place of the constant. For tests.
@@ -90,8 +104,12 @@ var _ colorfast.Vault = (*Vault)(nil)
 // there is none, Denied for a wrong password, Corrupt, Unreachable,
 // Unsupported for a storage that is not known.
 func Open(ctx context.Context, o Options) (*Vault, error) {
+	p, err := parseURL(o.URL) // before it is shown in an error
+	if err != nil {
+		return nil, err
+	}
 	if o.Password.IsZero() {
-		return nil, colorfast.Errorf(colorfast.Usage, "open vault %q: no password is given", o.URL)
+		return nil, colorfast.Errorf(colorfast.Usage, "open vault %q: no password is given", p.short())
 	}
 	o.limiter = newLimiter(o.Limits)
 	conn, err := connect(ctx, o)
@@ -144,14 +162,26 @@ func (c *connection) close(ctx context.Context) error {
 // connect opens the repository. Kopia wants a configuration file: it lies in a
 // private folder, holds no secret and goes with the connection.
 func connect(ctx context.Context, o Options) (_ *connection, err error) {
-	storage, err := openStorage(o.URL)
+	if err := o.checkAsOf(); err != nil {
+		return nil, err
+	}
+	storage, err := o.openStorage(ctx)
 	if err != nil {
 		return nil, err
 	}
 	pin := &pinned{Storage: o.wrapped(storage), password: o.Password}
 	st := &guard{Storage: pin}
-	if err := readFormat(ctx, st, o.URL); err != nil {
-		return nil, err
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, st.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	f, err := readFormat(ctx, st, o.URL)
+	if err != nil {
+		return nil, o.asOfError(err)
+	}
+	if _, far := storage.(*patient); far && o.CacheDir != "" && !o.uncached && o.AsOf.IsZero() {
+		st.Storage = newCached(st.Storage, o.CacheDir, f.UniqueID)
 	}
 	dir, err := os.MkdirTemp("", "colorfast-vault-")
 	if err != nil {
@@ -178,11 +208,12 @@ func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo
 	defer handles.Delete(st.number)
 	config, err := json.Marshal(repo.LocalConfig{
 		Storage: &info,
-		// No cache: bytes of a backup are read from where they are kept. (With
-		// a cache folder but no room for contents, v0.22.3 panics on reading.)
+		// No cache of Kopia's: bytes of a backup are read from where they are kept,
+		// and indexes are in ours. (With a cache folder but no room for contents,
+		// v0.22.3 panics on reading.)
 		Caching: &content.CachingOptions{},
 		ClientOptions: repo.ClientOptions{
-			Hostname: hostName, Username: userName, Description: "colorfast",
+			Hostname: hostName, Username: userName, Description: "colorfast", ReadOnly: !o.AsOf.IsZero(),
 			FormatBlobCacheDuration: -1, // do not trust a cached copy on opening
 		},
 	})
@@ -218,7 +249,7 @@ func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo
 
 // readFormat reads the blob that makes a storage a vault, as far as that goes
 // without a password.
-func readFormat(ctx context.Context, st blob.Storage, url string) error {
+func readFormat(ctx context.Context, st blob.Storage, url string) (*format.KopiaRepositoryJSON, error) {
 	var out bytesOut
 	err := st.GetBlob(ctx, formatBlob, 0, -1, &out)
 	if errors.Is(err, blob.ErrBlobNotFound) {
@@ -226,21 +257,21 @@ func readFormat(ctx context.Context, st blob.Storage, url string) error {
 		stop := errors.New("stop")
 		lerr := st.ListBlobs(ctx, "q", func(blob.Metadata) error { packs = true; return stop })
 		if packs {
-			return damaged(url, "its file "+formatBlob+" is missing")
+			return nil, damaged(url, "its file "+formatBlob+" is missing")
 		}
 		if lerr != nil {
-			return fail(lerr, colorfast.Unreachable, "open vault %q", url)
+			return nil, fail(lerr, colorfast.Unreachable, "open vault %q", url)
 		}
-		return noVault(url)
+		return nil, noVault(url)
 	}
 	if err != nil {
-		return fail(err, colorfast.Unreachable, "open vault %q", url)
+		return nil, fail(err, colorfast.Unreachable, "open vault %q", url)
 	}
 	f, err := format.ParseKopiaRepositoryJSON(out.b)
 	if err != nil || len(f.UniqueID) != format.UniqueIDLengthBytes || len(f.EncryptedFormatBytes) == 0 {
-		return damaged(url, "its file "+formatBlob+" is damaged")
+		return nil, damaged(url, "its file "+formatBlob+" is damaged")
 	}
-	return nil
+	return f, nil
 }
 
 func damaged(url, what string) error {

@@ -66,7 +66,7 @@ func TestCreate(t *testing.T) {
 	_, err := Open(ctx, o)
 	wantKind(t, err, colorfast.NotFound, "colorfast init")
 	wantKind(t, Create(ctx, Options{URL: dir}), colorfast.Usage, "")
-	wantKind(t, Create(ctx, Options{URL: "s3://bucket/x", Password: password}), colorfast.Unsupported, "file:///")
+	wantKind(t, Create(ctx, Options{URL: "ftp://host/x", Password: password}), colorfast.Unsupported, "file:///")
 	wantKind(t, Create(ctx, Options{URL: "file://relative", Password: password}), colorfast.Usage, "three slashes")
 	if err := Create(ctx, o); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestCreate(t *testing.T) {
 	wantKind(t, Create(ctx, o), colorfast.Usage, "")
 	_, err = Open(ctx, Options{URL: dir, Password: NewSecret("wrong")})
 	wantKind(t, err, colorfast.Denied, "")
-	_, err = Open(ctx, Options{URL: "gs://bucket", Password: password})
+	_, err = Open(ctx, Options{URL: "ftp://host/x", Password: password})
 	wantKind(t, err, colorfast.Unsupported, "")
 
 	other := t.TempDir()
@@ -109,21 +109,31 @@ func (s *stopStorage) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, 
 }
 
 func TestCreateDiesAtAnyWrite(t *testing.T) {
-	for n := range 3 {
+	createDies(t, 3, func() Options { return Options{URL: t.TempDir(), Password: password} })
+}
+
+// createDies lets a creation die at each of its writes: of Kopia's settings, the copy
+// of the format, the format. Where there are four, a mark comes first.
+func createDies(t *testing.T, writes int, place func() Options) {
+	for n := range writes {
 		for _, kept := range []bool{false, true} {
-			dir := t.TempDir()
-			o := Options{URL: dir, Password: password}
+			o := place()
 			broken := o
 			broken.wrap = func(st blob.Storage) blob.Storage { return &stopStorage{st, n, kept} }
 			if err := Create(t.Context(), broken); err == nil {
 				t.Fatalf("write %d: no error", n)
 			}
-			if n == 2 && kept { // the write that makes it a vault
+			if n == writes-1 && kept { // the write that makes it a vault
 				wantKind(t, Create(t.Context(), o), colorfast.Usage, "")
 			} else {
 				_, err := Open(t.Context(), o)
-				wantKind(t, err, colorfast.NotFound, "")
-				if err := Create(t.Context(), o); err != nil {
+				wantKind(t, err, colorfast.NotFound, "colorfast init")
+				err = Create(t.Context(), o)
+				if writes == 4 && n == 0 && kept { // the mark is there, and nobody knows that its owner is dead
+					wantKind(t, err, colorfast.Locked, "2m0s")
+					continue
+				}
+				if err != nil {
 					t.Fatalf("write %d, kept %v: second Create: %v", n, kept, err)
 				}
 			}

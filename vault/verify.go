@@ -138,9 +138,9 @@ func (l *look) find(code colorfast.Code, object, format string, args ...any) {
 	l.rep.Findings = append(l.rep.Findings, colorfast.NewFinding(code, object, 0, format, args...))
 }
 
-func (l *look) run(ctx context.Context) error {
+func (l *look) run(ctx context.Context) (err error) {
 	l.o.limiter = newLimiter(l.o.Limits)
-	st, err := openStorage(l.o.URL)
+	st, err := l.o.openStorage(ctx)
 	if colorfast.KindOf(err) == colorfast.Corrupt && err != nil {
 		l.find(colorfast.VaultFormat, ".", "%v", err)
 		return nil
@@ -148,6 +148,7 @@ func (l *look) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, st.Close(context.WithoutCancel(ctx))) }()
 	g := &guard{Storage: l.o.wrapped(st)}
 	f, err := readFormats(ctx, g, l.o)
 	if err != nil {

@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"colorfast/apart"
+	"colorfast/vault"
 )
 
 // notApart says in one line why a local vault would die with the source, or is lost
 // though nothing breaks; "" if it is not known to. It asks nobody but the kernel.
 func notApart(ctx context.Context, source, url string) string {
-	dir := vaultDir(url)
+	dir := vault.Folder(url)
 	if dir == "" {
 		return ""
 	}
@@ -29,7 +30,7 @@ func (a *app) warnNotApart(ctx context.Context, source, url string) {
 
 // tellWhere says where a new vault lies, if that is on this host.
 func (a *app) tellWhere(ctx context.Context, url string) {
-	dir := vaultDir(url)
+	dir := vault.Folder(url)
 	if dir == "" {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"colorfast"
+	"colorfast/vault"
 )
 
 // TestChangesAreShown shows what list and show say of what has changed since a
@@ -39,7 +40,7 @@ func TestChangesAreShown(t *testing.T) {
 		t.Helper()
 		m.Summarize()
 		var out bytes.Buffer
-		if err := showManifest(&out, m); err != nil {
+		if err := showManifest(&out, m, vault.Lock{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, w := range wanted {

@@ -64,6 +64,7 @@ there: what cannot be read is never called equal.`,
 	c.Flags().BoolVar(&f.records, "records", false, "list the records that differ")
 	c.Flags().IntVar(&f.limit, "limit", 20, "with --records: list the first `N` of a collection, by ID; 0 lists all, in no order")
 	c.Flags().StringVar(&f.source, "source", "", "with latest: of this `PATH` or HOST:PATH")
+	a.asOfFlag(c)
 	return c
 }
 

@@ -42,6 +42,7 @@ for a first one, and ? where it is not known.`,
 		},
 	}
 	c.Flags().StringVar(&source, "source", "", "only backups of this `PATH` or HOST:PATH")
+	a.asOfFlag(c)
 	return c
 }
 

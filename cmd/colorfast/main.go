@@ -79,6 +79,7 @@ type app struct {
 	staging  string
 	json     bool
 	verbose  int
+	asOf     moment // zero: now
 	limitFlags
 }
 

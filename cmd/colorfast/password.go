@@ -96,7 +96,7 @@ func (a *app) password(url string) (given, error) {
 		return given{}, err
 	}
 	if missing(file) {
-		if dir := vaultDir(url); dir != "" && missing(dir) {
+		if dir := vault.Folder(url); dir != "" && missing(dir) {
 			return given{}, colorfast.Errorf(colorfast.NotFound, "open vault %q: there is none", url).WithHint("make it with \"colorfast init\"")
 		}
 		return given{}, colorfast.Errorf(colorfast.Denied, "open vault %q: no password is known for it", url).

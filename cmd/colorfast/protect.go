@@ -48,8 +48,8 @@ func (a *app) protect(ctx context.Context, path string) error {
 		return err
 	}
 	out := protected{Vault: url, Findings: []colorfast.Finding{}}
-	if dir := vaultDir(url); dir != "" && missing(dir) {
-		if out.Created, err = a.createVault(ctx); err != nil {
+	if dir := vault.Folder(url); dir != "" && missing(dir) {
+		if out.Created, err = a.createVault(ctx, vault.Lock{}); err != nil {
 			return err
 		}
 		if !a.json {

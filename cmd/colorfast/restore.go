@@ -9,6 +9,7 @@ import (
 	"colorfast"
 	"colorfast/copies"
 	"colorfast/restore"
+	"colorfast/vault"
 	"colorfast/verify"
 )
 
@@ -55,6 +56,7 @@ file, and it is said what was taken from where.`,
 	}
 	c.Flags().StringVar(&f.to, "to", "", "`DIR` to make, or with --replace to replace")
 	c.Flags().StringVar(&f.source, "source", "", "with latest: of this `PATH` or HOST:PATH")
+	a.asOfFlag(c)
 	c.Flags().StringVar(&f.level, "level", string(colorfast.Records), "proof before DIR gets its name: records, or bytes to be quicker")
 	c.Flags().StringVar(&f.basis, "basis", "", "take what is the same from this `folder` with an older copy, not from DIR")
 	c.Flags().BoolVar(&f.noBasis, "no-basis", false, "move every byte out of the vault, whatever DIR holds")
@@ -70,7 +72,7 @@ func (a *app) restore(ctx context.Context, v colorfast.Vault, url string, m *col
 	p, done := a.progress()
 	defer done()
 	r := restore.Restore{
-		Vault: v, VaultDir: vaultDir(url), Manifest: m, Target: f.to,
+		Vault: v, VaultDir: vault.Folder(url), Manifest: m, Target: f.to,
 		Basis: f.basis, NoBasis: f.noBasis,
 		Replace: f.replace, AssumeStopped: f.assumeStopped, AllowDamaged: f.allowDamaged, DryRun: f.dryRun,
 		Progress: p, Log: a.log(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"colorfast"
 	"colorfast/copies"
+	"colorfast/vault"
 )
 
 func (a *app) showCommand() *cobra.Command {
@@ -31,23 +33,41 @@ with an earlier backup, which records have changed since then: +added ~updated
 				if err != nil {
 					return err
 				}
+				lock, err := lockUnder(cmd.Context(), v)
+				if err != nil {
+					return err
+				}
 				if a.json {
-					return a.printJSON(struct {
-						*colorfast.Manifest
-						Taken []copies.Taken `json:"taken_from,omitempty"`
-					}{m, taken()})
+					return a.printJSON(shownBackup{m, taken(), lockedOf(lock)})
 				}
 				a.tellTaken(taken())
-				return showManifest(a.stdout, m)
+				return showManifest(a.stdout, m, lock)
 			})
 		},
 	}
 	c.Flags().StringVar(&source, "source", "", "with latest: of this `PATH` or HOST:PATH")
+	a.asOfFlag(c)
 	copyFromFlag(c, &from)
 	return c
 }
 
-func showManifest(w io.Writer, m *colorfast.Manifest) error {
+// lockUnder returns the lock of a vault; none where several vaults are read as one.
+func lockUnder(ctx context.Context, v colorfast.Vault) (vault.Lock, error) {
+	one, ok := v.(*vault.Vault)
+	if !ok {
+		return vault.Lock{}, nil
+	}
+	return one.Lock(ctx)
+}
+
+// shownBackup is a backup as --json shows it.
+type shownBackup struct {
+	*colorfast.Manifest
+	Taken []copies.Taken `json:"taken_from,omitempty"`
+	Lock  *locked        `json:"lock,omitempty"` // of all that the vault's storage holds
+}
+
+func showManifest(w io.Writer, m *colorfast.Manifest, lock vault.Lock) error {
 	c := &m.Consistency
 	state := "passed"
 	if m.Damaged() {
@@ -63,6 +83,9 @@ func showManifest(w io.Writer, m *colorfast.Manifest) error {
 		{"written by", fmt.Sprintf("Chroma %s or later (migrations sysdb %d, metadb %d, embeddings_queue %d)", g.Since, g.Sysdb, g.Metadb, g.Queue)},
 		{"size", fmt.Sprintf("%s in %s, %s new in the vault", size(m.OriginalBytes), counted(int64(m.Files), "file"), size(m.StoredBytes))},
 		{"took", fmt.Sprintf("%s, made by %s", seconds(m.FinishedAt.Sub(m.StartedAt).Seconds()), m.Tool)},
+	}
+	if !lock.IsZero() {
+		rows = append(rows, []string{"lock", lock.String() + " from when it was written; maintenance extends it"})
 	}
 	if m.Parent != "" {
 		what := changed(m.Parent, m.Changes)

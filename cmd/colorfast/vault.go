@@ -14,6 +14,7 @@ func (a *app) vaultCommand() *cobra.Command {
 		Short: "Look after the vault itself",
 		Long:  "Look after the vault itself, beyond single backups.",
 	}, []*cobra.Command{
+		a.vaultCheckCommand(),
 		a.vaultCopyCommand(),
 		a.vaultCopiesCommand(),
 		a.vaultVerifyCommand(),

@@ -274,7 +274,7 @@ func (c *locatedVault) count(list []colorfast.Backup, s colorfast.Source) {
 // immutable tells whether what a vault holds cannot be deleted. Of a folder that is
 // known: whoever may write into it may delete. What a bucket locks is not asked here.
 func immutable(url string) apart.Answer {
-	if vaultDir(url) != "" {
+	if vault.Folder(url) != "" {
 		return apart.No
 	}
 	return apart.NotKnown

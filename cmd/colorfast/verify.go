@@ -12,6 +12,7 @@ import (
 	"colorfast"
 	"colorfast/copies"
 	"colorfast/restore"
+	"colorfast/vault"
 	"colorfast/verify"
 )
 
@@ -54,6 +55,7 @@ when it was backed up.`,
 	}
 	c.Flags().StringVar(&level, "level", string(colorfast.Records), "stored, bytes or records")
 	c.Flags().StringVar(&source, "source", "", "with latest: of this `PATH` or HOST:PATH")
+	a.asOfFlag(c)
 	copyFromFlag(c, &from)
 	return c
 }
@@ -80,7 +82,7 @@ func (a *app) proveStored(ctx context.Context, v colorfast.Vault, url string, m 
 	}
 	defer remove()
 	r := restore.Restore{
-		Vault: v, VaultDir: vaultDir(url), Manifest: m, Target: filepath.Join(dir, "data"),
+		Vault: v, VaultDir: vault.Folder(url), Manifest: m, Target: filepath.Join(dir, "data"),
 		AllowDamaged: true, Verify: verify.Directory{Scratch: dir, FullText: true, Progress: p, Log: a.log()}.Proof(), Progress: p, Log: a.log(),
 	}
 	rep, err := r.Run(ctx)

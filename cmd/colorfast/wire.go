@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"colorfast"
@@ -37,18 +36,7 @@ func (a *app) url() (string, error) {
 
 // spelled returns the one spelling of a vault's URL.
 func spelled(url string) (string, error) {
-	if strings.Contains(url, "://") && !strings.HasPrefix(url, "file://") {
-		return url, nil
-	}
-	path, err := filepath.Abs(strings.TrimPrefix(url, "file://"))
-	if err != nil {
-		return "", err
-	}
-	if strings.HasPrefix(url, "file://") && !strings.HasPrefix(url, "file:///") {
-		return "", colorfast.Errorf(colorfast.Usage, "read the vault's URL %q: its path is not absolute", url).
-			WithHint("write file:///path/to/vault, with three slashes")
-	}
-	return "file://" + path, nil
+	return vault.CleanURL(url)
 }
 
 // home returns colorfast's folder below one of the user's base directories
@@ -63,15 +51,6 @@ func (a *app) home(variable, fallback string) (string, error) {
 			WithHint("set HOME, or %s, or name things with --vault, --staging and COLORFAST_PASSWORD_FILE", variable)
 	}
 	return filepath.Join(user, fallback, "colorfast"), nil
-}
-
-// vaultDir returns the folder of a vault on a local disk, "" for others.
-func vaultDir(url string) string {
-	dir, ok := strings.CutPrefix(url, "file://")
-	if !ok {
-		return ""
-	}
-	return dir
 }
 
 // vaultOptions says which vault to use, with its password, and where that came from.
@@ -95,7 +74,7 @@ func (a *app) optionsFor(url string, password vault.Secret) (vault.Options, erro
 		cache = ""
 	}
 	limits, err := a.limits()
-	return vault.Options{URL: url, Password: password, CacheDir: cache, Log: a.log(), Limits: limits}, err
+	return vault.Options{URL: url, Password: password, CacheDir: cache, Log: a.log(), Limits: limits, Environment: a.getenv, AsOf: a.asOf.Time}, err
 }
 
 // withVault opens the vault for the length of use.
@@ -211,6 +190,9 @@ func (a *app) log() *slog.Logger {
 
 // vaultKey names a vault in a file name.
 func vaultKey(url string) string {
+	if dir := vault.Folder(url); dir != "" {
+		url = "file://" + dir // as ever, without escapes
+	}
 	sum := sha256.Sum256([]byte(url))
 	return hex.EncodeToString(sum[:8])
 }
