@@ -83,20 +83,20 @@ type Backup struct {
 // Origin names the backup of which another one is a copy. It stays the same
 // however often that is copied on.
 type Origin struct {
-	Vault    string    `json:"vault"`     // Replica.Fingerprint of the vault in which it was made
-	Backup   BackupID  `json:"backup"`    // its ID there
-	CopiedAt time.Time `json:"copied_at"` // when this copy was begun, UTC
+	Vault    Fingerprint `json:"vault"`     // of the vault in which it was made
+	Backup   BackupID    `json:"backup"`    // its ID there
+	CopiedAt time.Time   `json:"copied_at"` // when this copy was begun, UTC
 }
 
 // Identity is what a backup and all its copies have in common.
 type Identity struct {
-	Vault  string   `json:"vault"`  // fingerprint of the vault in which it was made
-	Backup BackupID `json:"backup"` // its ID there
+	Vault  Fingerprint `json:"vault"`  // of the vault in which it was made
+	Backup BackupID    `json:"backup"` // its ID there
 }
 
 // Identity returns what this backup, found in the vault with the given
 // fingerprint, has in common with its copies.
-func (b *Backup) Identity(vault string) Identity {
+func (b *Backup) Identity(vault Fingerprint) Identity {
 	if b.Origin != nil {
 		return Identity{b.Origin.Vault, b.Origin.Backup}
 	}

@@ -57,6 +57,11 @@ const (
 	VaultUnindexed   Code = "vault.unindexed"
 	VaultManifests   Code = "vault.manifests"
 	VaultUnused      Code = "vault.unused"
+	KeyOnVaultDisk   Code = "key.on-vault-disk"
+	KeyOnOneHost     Code = "key.on-one-host"
+	KeyMadeUp        Code = "key.made-up"
+	KeyNeverVerified Code = "key.never-verified"
+	KeyStale         Code = "key.verified-long-ago"
 	ApartFileSystem  Code = "apart.same-file-system"
 	ApartDisk        Code = "apart.same-disk"
 	ApartHost        Code = "apart.same-host"
@@ -110,6 +115,11 @@ func Catalogue() []FindingKind {
 		{VaultUnindexed, Note, "Packs are in the vault that its index does not name: those of runs that were killed or are under way, or a part of the index is gone.", "None is needed, unless backups are missing from the list; then run \"colorfast vault repair\"."},
 		{VaultManifests, Fatal, "What lists backups cannot be read, so that backups are missing from the list.", "Take them from a copy of the vault; look into the vault's storage."},
 		{VaultUnused, Risk, "Something is damaged that no backup needs, but that a repair or a later backup might.", "Run \"colorfast vault repair\"; look into the vault's storage."},
+		{KeyOnVaultDisk, Risk, "The only known copy of the vault's password is on the file system or the disk of the vault, so that one dead disk takes both.", "Copy it to another place, and prove the copy with \"colorfast recovery verify\"."},
+		{KeyOnOneHost, Risk, "The only known copy of the vault's password is on the host that makes the backups, so that it is lost with what they are for.", "Copy it to another place, and prove the copy with \"colorfast recovery verify\"."},
+		{KeyMadeUp, Risk, "The vault's password was made up, and nobody has confirmed that it is kept elsewhere.", "Print \"colorfast recovery kit\", keep the password apart from the host, and prove it with \"colorfast recovery verify\"."},
+		{KeyNeverVerified, Risk, "No copy of the vault's password was ever shown to open it; without the password no backup can be read.", "Prove a copy that is kept elsewhere with \"colorfast recovery verify\"."},
+		{KeyStale, Risk, "It is more than 180 days ago that a copy of the vault's password was shown to open it.", "Fetch the copy from where it is, and prove it again with \"colorfast recovery verify\"."},
 		{ApartFileSystem, Risk, "The vault is on the source's file system, or in its bucket: what destroys one destroys both.", "Make a vault on another disk, best on another host."},
 		{ApartDisk, Risk, "The vault is on the source's disk: its loss takes both.", "Make a vault on another disk, best on another host."},
 		{ApartHost, Risk, "The vault is on the source's host: fire, theft, or whoever takes the host over takes both.", "Keep a vault on another host or in object storage too."},

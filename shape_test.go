@@ -19,7 +19,7 @@ const (
 	maxFileLines   = 500
 	maxFuncLines   = 80
 	maxMethods     = 6
-	maxPackages    = 36
+	maxPackages    = 48  // those for tests among them: of 32 planned, 26 are shipped, and tests took 13
 	minPackageSize = 100 // lines, without tests
 )
 

@@ -42,8 +42,8 @@ type Vault interface {
 // Replica is what a vault can beyond Vault whose backups are copied to others.
 type Replica interface {
 	// Fingerprint names the vault, whatever URL leads to it: no other has the same,
-	// unless its storage was copied as it is. It is no secret.
-	Fingerprint() string
+	// unless its storage was copied as it is.
+	Fingerprint() Fingerprint
 	// Files returns the regular files of a backup, to be read at any place: those
 	// of fs.File implement io.ReaderAt. Bytes are given out only as they were
 	// stored, Corrupt comes in place of others; but whether all of a file is there

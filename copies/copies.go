@@ -197,7 +197,7 @@ func (c *Copy) plan(ctx context.Context) (*job, error) {
 }
 
 // held returns what a vault has, whatever it is called there.
-func held(list []colorfast.Backup, vault string) map[colorfast.Identity]colorfast.BackupID {
+func held(list []colorfast.Backup, vault colorfast.Fingerprint) map[colorfast.Identity]colorfast.BackupID {
 	out := make(map[colorfast.Identity]colorfast.BackupID, len(list))
 	for i := range list {
 		out[list[i].Identity(vault)] = list[i].ID

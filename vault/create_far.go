@@ -80,7 +80,7 @@ func createFar(ctx context.Context, o Options, p *place) (err error) {
 		}
 	}
 	st := &guard{Storage: o.wrapped(far)}
-	l, err := takeLease(ctx, st, creatingPrefix, creatingLife)
+	l, err := takeLeaseOf(ctx, st, creatingPrefix, creatingLife)
 	if err != nil {
 		return fail(err, colorfast.Unreachable, "create vault %q", o.URL)
 	}

@@ -51,7 +51,7 @@ func (v *Vault) maintain(ctx context.Context, mode maintenance.Mode, safety main
 		if !mayDelete(ctx, w.BlobStorage()) {
 			return v.extendDue(ctx, 0) // somebody with other credentials does the rest
 		}
-		l, err := takeLease(ctx, w.BlobStorage(), leasePrefix, leaseLife)
+		l, err := takeLease(ctx, w.BlobStorage())
 		if err != nil || l == nil {
 			return err
 		}
@@ -125,15 +125,20 @@ type lease struct {
 	done   sync.WaitGroup
 }
 
-// takeLease takes the lease, or returns nil if somebody else has it. Each
+// takeLease takes the lease of whoever maintains; see takeLeaseOf.
+func takeLease(ctx context.Context, st blob.Storage) (*lease, error) {
+	return takeLeaseOf(ctx, st, leasePrefix, leaseLife)
+}
+
+// takeLeaseOf takes a lease, or returns nil if somebody else has it. Each
 // writes its own blob first and looks at the others' then: of two who come at
 // the same time at most one goes on, maybe none, who comes again.
-func takeLease(ctx context.Context, st blob.Storage, prefix blob.ID, life time.Duration) (*lease, error) {
+func takeLeaseOf(ctx context.Context, st blob.Storage, prefix blob.ID, life time.Duration) (*lease, error) {
 	var r [8]byte
 	if _, err := rand.Read(r[:]); err != nil {
 		return nil, err
 	}
-	l := &lease{st: st, life: life, id: prefix + blob.ID(hex.EncodeToString(r[:]))}
+	l := &lease{life: life, st: st, id: prefix + blob.ID(hex.EncodeToString(r[:]))}
 	if err := l.write(ctx); err != nil {
 		return nil, err
 	}

@@ -37,9 +37,14 @@ type manifestEntry struct {
 	Data    json.RawMessage   `json:"data"`
 }
 
-// snapshots returns all manifests of type "snapshot" that the connection's
-// index shows, and what cannot be read because it is damaged or missing.
+// snapshots returns all manifests of type "snapshot"; see ofType.
 func (c *catalogue) snapshots(ctx context.Context, rep repo.DirectRepository) (_ map[manifest.ID]manifestEntry, damage []error, err error) {
+	return c.ofType(ctx, rep, snapshot.ManifestType)
+}
+
+// ofType returns all manifests of a type that the connection's index shows, and
+// what cannot be read because it is damaged or missing.
+func (c *catalogue) ofType(ctx context.Context, rep repo.DirectRepository, typ string) (_ map[manifest.ID]manifestEntry, damage []error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := map[content.ID][]manifestEntry{}
@@ -70,12 +75,12 @@ func (c *catalogue) snapshots(ctx context.Context, rep repo.DirectRepository) (_
 		}
 	}
 	c.pieces = now
-	return merge(now), damage, nil
+	return merge(now, typ), damage, nil
 }
 
-// merge returns the entries that hold: of each manifest the latest, unless
-// that says that it was removed.
-func merge(pieces map[content.ID][]manifestEntry) map[manifest.ID]manifestEntry {
+// merge returns the entries of a type that hold: of each manifest the latest,
+// unless that says that it was removed.
+func merge(pieces map[content.ID][]manifestEntry, typ string) map[manifest.ID]manifestEntry {
 	all := map[manifest.ID]manifestEntry{}
 	for _, entries := range pieces {
 		for _, e := range entries {
@@ -86,7 +91,7 @@ func merge(pieces map[content.ID][]manifestEntry) map[manifest.ID]manifestEntry 
 		}
 	}
 	for id, e := range all {
-		if e.Deleted || e.Labels[manifest.TypeLabelKey] != snapshot.ManifestType {
+		if e.Deleted || e.Labels[manifest.TypeLabelKey] != typ {
 			delete(all, id)
 		}
 	}

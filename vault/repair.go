@@ -100,7 +100,7 @@ func (j *repairing) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close(context.WithoutCancel(ctx))) }()
 	j.st = &guard{Storage: j.o.wrapped(st)}
-	l, err := takeLease(ctx, j.st, leasePrefix, leaseLife)
+	l, err := takeLease(ctx, j.st)
 	if err != nil {
 		return err
 	}

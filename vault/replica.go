@@ -2,8 +2,6 @@ package vault
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
@@ -17,12 +15,6 @@ import (
 )
 
 var _ colorfast.Replica = (*Vault)(nil)
-
-// Fingerprint implements colorfast.Replica.
-func (v *Vault) Fingerprint() string {
-	sum := sha256.Sum256(append([]byte("colorfast vault "), v.conn.UniqueID()...))
-	return hex.EncodeToString(sum[:16])
-}
 
 // Alike implements colorfast.Replica. It compares where the two maps have the
 // parts of a page: what lies at the same place is the same.

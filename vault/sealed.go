@@ -45,6 +45,11 @@ func readFormats(ctx context.Context, st blob.Storage, o Options) (*formats, err
 	if f.blob == nil && f.copied == nil {
 		return nil, noVault(o.URL)
 	}
+	var mark bytesOut
+	if st.GetBlob(ctx, rekeyBlob, 0, -1, &mark) == nil { // then the two differ, and nothing is wrong
+		return nil, colorfast.Errorf(colorfast.Locked, "look through vault %q: a change of its password is under way or was interrupted", o.URL).
+			WithHint("wait for it, or finish it with \"colorfast vault password\"")
+	}
 	for _, c := range []struct {
 		b  *[]byte
 		ok *bool
@@ -57,7 +62,7 @@ func readFormats(ctx context.Context, st blob.Storage, o Options) (*formats, err
 			f.copyToo = true // it need not be tried, which takes a while
 			continue
 		}
-		m, err := format.NewManager(ctx, formatOnly{b: *b}, "", 0, o.Password.text, time.Now)
+		m, err := format.NewManager(ctx, &keyBlobs{format: *b}, "", 0, o.Password.text, time.Now)
 		if err != nil {
 			continue
 		}
@@ -67,10 +72,10 @@ func readFormats(ctx context.Context, st blob.Storage, o Options) (*formats, err
 		}
 	}
 	if f.key == nil && (f.blob == nil || f.copied == nil || string(f.blob) == string(f.copied)) {
-		return nil, colorfast.Errorf(colorfast.Denied, "open vault %q: wrong password, or its file %s is damaged", o.URL, formatBlob)
+		return nil, colorfast.Errorf(colorfast.Denied, "open vault %q: %w, or its file %s is damaged", o.URL, ErrWrongPassword, formatBlob)
 	}
 	if f.key == nil {
-		return nil, colorfast.Errorf(colorfast.Denied, "open vault %q: wrong password, or both its files %s and %s are damaged", o.URL, formatBlob, formatCopyBlob)
+		return nil, colorfast.Errorf(colorfast.Denied, "open vault %q: %w, or both its files %s and %s are damaged", o.URL, ErrWrongPassword, formatBlob, formatCopyBlob)
 	}
 	return f, nil
 }

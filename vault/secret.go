@@ -18,6 +18,9 @@ func NewSecret(password string) Secret { return Secret{password} }
 // IsZero reports whether there is no password.
 func (s Secret) IsZero() bool { return s.text == "" }
 
+// Reveal returns the password itself, for the one document that is made to carry it.
+func (s Secret) Reveal() string { return s.text }
+
 // String returns "[redacted]".
 func (Secret) String() string { return redacted }
 

@@ -92,6 +92,7 @@ type Vault struct {
 	conn *connection
 
 	pageKey, sumKey []byte // of the sums of parts, and of lists of them
+	fingerprint     colorfast.Fingerprint
 
 	mu   sync.Mutex
 	last *reading // of the backup that was read last
@@ -119,6 +120,9 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 	var kerr error
 	if v.pageKey, err = conn.DeriveKey("colorfast pages", 32); err == nil {
 		v.sumKey, kerr = conn.DeriveKey("colorfast sums", 32)
+	}
+	if err == nil && kerr == nil {
+		v.fingerprint, err = fingerprintOf(conn)
 	}
 	if err := errors.Join(err, kerr); err != nil {
 		return nil, errors.Join(fail(err, colorfast.Internal, "open vault %q", o.URL), conn.close(ctx))
@@ -165,7 +169,8 @@ func connect(ctx context.Context, o Options) (_ *connection, err error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &guard{Storage: o.wrapped(storage)}
+	pin := &pinned{Storage: o.wrapped(storage), password: o.Password}
+	st := &guard{Storage: pin}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, st.Close(context.WithoutCancel(ctx)))
@@ -188,6 +193,9 @@ func connect(ctx context.Context, o Options) (_ *connection, err error) {
 		}
 	}()
 	rep, err := openRepository(ctx, o, st, dir)
+	if err != nil && pin.moved(ctx) { // the password was changed while it was opened
+		rep, err = openRepository(ctx, o, st, dir)
+	}
 	if err != nil {
 		return nil, diagnose(ctx, st, o, err)
 	}
@@ -269,39 +277,4 @@ func readFormat(ctx context.Context, st blob.Storage, url string) (*format.Kopia
 func damaged(url, what string) error {
 	return colorfast.Errorf(colorfast.Corrupt, "open vault %q: %s", url, what).
 		WithHint("the file %q holds a copy of %q", formatCopyBlob, formatBlob)
-}
-
-// diagnose says why the repository did not open. To Kopia a damaged format and
-// a wrong password look the same; the copy of the format tells them apart.
-func diagnose(ctx context.Context, st blob.Storage, o Options, err error) error {
-	if !errors.Is(err, format.ErrInvalidPassword) {
-		return fail(err, colorfast.Corrupt, "open vault %q", o.URL)
-	}
-	var now, then bytesOut
-	e1, e2 := st.GetBlob(ctx, formatBlob, 0, -1, &now), st.GetBlob(ctx, formatCopyBlob, 0, -1, &then)
-	if e1 == nil && e2 == nil && string(now.b) != string(then.b) && opens(then.b, o.Password) {
-		return damaged(o.URL, "its file "+formatBlob+" is damaged, or the password was changed since")
-	}
-	return colorfast.Errorf(colorfast.Denied, "open vault %q: wrong password", o.URL)
-}
-
-// opens reports whether the password opens these bytes of a format.
-func opens(b []byte, password Secret) bool {
-	_, err := format.NewManager(context.Background(), formatOnly{b: b}, "", 0, password.text, time.Now)
-	return err == nil
-}
-
-// formatOnly is a storage that holds nothing but a format.
-type formatOnly struct {
-	blob.Storage
-	b []byte
-}
-
-// GetBlob implements blob.Storage.
-func (f formatOnly) GetBlob(_ context.Context, id blob.ID, _, _ int64, out blob.OutputBuffer) error {
-	if id != formatBlob {
-		return blob.ErrBlobNotFound
-	}
-	_, err := out.Write(f.b)
-	return err
 }

@@ -50,14 +50,15 @@ that fails does not fail the backup: it is told, and the exit code is 4.`,
 					return err
 				}
 			}
-			return a.withVault(cmd.Context(), func(v *vault.Vault, url string) error {
+			return a.withKey(cmd.Context(), func(v *vault.Vault, url string, key given) error {
 				b.Source = args[0]
 				m, err := a.backUpAs(cmd.Context(), v, url, b)
 				if err != nil {
 					return err
 				}
-				runs, err := a.copyAll(cmd.Context(), v, urls, copies.Copy{Source: m.Source.String()})
+				a.warnOfKey(cmd.Context(), v, url, key)
 				a.warnNotApart(cmd.Context(), args[0], url)
+				runs, err := a.copyAll(cmd.Context(), v, urls, copies.Copy{Source: m.Source.String()})
 				if told := a.showBackedUp(m, runs, quiet); err == nil {
 					err = told
 				}

@@ -55,7 +55,8 @@ func copyFromFlag(c *cobra.Command, from *[]string) {
 // of the vault itself: who learns one of them must not have all.
 func (a *app) copyPassword(url string) (vault.Secret, error) {
 	if file := a.getenv("COLORFAST_COPY_PASSWORD_FILE"); file != "" {
-		return a.readPassword(file)
+		g, err := a.readPassword(file, "COLORFAST_COPY_PASSWORD_FILE", fmt.Sprintf("in the file %q, which COLORFAST_COPY_PASSWORD_FILE names", file))
+		return g.Password, err
 	}
 	file, err := a.passwordFile(url)
 	if err != nil {
@@ -65,7 +66,8 @@ func (a *app) copyPassword(url string) (vault.Secret, error) {
 		return vault.Secret{}, colorfast.Errorf(colorfast.Denied, "open vault %q: no password is known for it", url).
 			WithHint("set COLORFAST_COPY_PASSWORD_FILE, or make the vault with \"colorfast init --vault %s\"", url)
 	}
-	return a.readPassword(file)
+	g, err := a.readPassword(file, "\"colorfast init --help\"", fmt.Sprintf("in the file %q, which \"colorfast init\" made", file))
+	return g.Password, err
 }
 
 // openCopy opens a vault that holds copies.
@@ -258,11 +260,15 @@ func (a *app) withCopies(ctx context.Context, given []string, use func(v colorfa
 }
 
 func (a *app) openFirst(ctx context.Context) (*vault.Vault, error) {
-	o, err := a.vaultOptions()
+	o, key, err := a.vaultOptions()
 	if err != nil {
 		return nil, err
 	}
-	return vault.Open(ctx, o)
+	v, err := vault.Open(ctx, o)
+	if err != nil {
+		return nil, blame(err, key)
+	}
+	return v, nil
 }
 
 // tellTaken says what came from a copy.

@@ -16,9 +16,10 @@ func (a *app) initCommand() *cobra.Command {
 		Short: "Make a new, encrypted vault",
 		Long: `Make a new, encrypted vault.
 
-Its password is taken from COLORFAST_PASSWORD or COLORFAST_PASSWORD_FILE. Without
-them one is made up and stored in your configuration home, readable by you only;
-copy it to another place, for without it no backup can be read.
+Its password is taken from where the environment says: COLORFAST_PASSWORD, or what
+_FILE, _COMMAND or _KEYRING behind that name, or a systemd credential. Without any
+one is made up and stored in your configuration home, readable by you only; copy it
+to another place, for without it no backup can be read.
 
 With --lock nothing that is written to the vault can be deleted or changed for so
 long, by whoever has the credentials; maintenance extends the lock of what is there.
@@ -70,15 +71,20 @@ func (a *app) createVault(ctx context.Context, lock vault.Lock) (*created, error
 	if err != nil {
 		return nil, err
 	}
-	password, stored, err := a.newPassword(url)
+	key, err := a.newPassword(url)
 	if err != nil {
 		return nil, err
 	}
-	err = vault.Create(ctx, vault.Options{URL: url, Password: password, Log: a.log(), Lock: lock, Environment: a.getenv})
-	if err != nil {
+	o := vault.Options{URL: url, Password: key.Password, Log: a.log(), Lock: lock, Environment: a.getenv}
+	if err = vault.Create(ctx, o); err != nil {
 		return nil, err
 	}
-	return &created{Vault: url, PasswordFile: stored, Lock: lockedOf(lock)}, nil
+	a.recordSet(ctx, o, key)
+	out := &created{Vault: url, Lock: lockedOf(lock)}
+	if key.madeUp {
+		out.PasswordFile = key.file
+	}
+	return out, nil
 }
 
 func (a *app) tellPassword(made *created) {

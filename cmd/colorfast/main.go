@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -57,7 +58,7 @@ func (s *shown) Unwrap() error { return s.error }
 
 func main() {
 	a := &app{
-		stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv,
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, commandTime: commandTime,
 		terminal: term.IsTerminal(int(os.Stderr.Fd())), confine: confine,
 	}
 	a.boundMemory()
@@ -66,10 +67,13 @@ func main() {
 
 // app is the program with what it reads from outside.
 type app struct {
+	stdin          *os.File
 	stdout, stderr io.Writer // result; conversation
 	getenv         func(string) string
 	terminal       bool            // stderr is a terminal: show progress
 	confine        func(int) error // binds the process to so many cores; nil in tests
+	commandTime    time.Duration   // that a command for the password may take
+	ctx            context.Context // ends with the first signal; for reading passwords, which every command does
 
 	vaultURL string
 	staging  string
@@ -84,6 +88,7 @@ func (a *app) run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	a.ctx = ctx
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(a.stdout)
@@ -141,8 +146,8 @@ database and the HNSW files as one consistent cut, proven record by record,
 encrypted in a vault.
 
 The vault is named by --vault or COLORFAST_VAULT (such as file:///srv/vault),
-its password by COLORFAST_PASSWORD or COLORFAST_PASSWORD_FILE, or by the file
-that "colorfast init" made.
+its password by COLORFAST_PASSWORD, or by _FILE, _COMMAND or _KEYRING behind that
+name, or by a systemd credential; or by the file that "colorfast init" made.
 
 ` + exitHelp,
 		Example: `  colorfast protect ./chroma            # zero-config start
@@ -167,7 +172,7 @@ that "colorfast init" made.
 	a.limitFlags.register(root)
 	for _, c := range []*cobra.Command{
 		a.protectCommand(), a.initCommand(), a.backupCommand(), a.listCommand(), a.showCommand(),
-		a.diffCommand(), a.verifyCommand(), a.restoreCommand(), a.vaultCommand(), a.versionCommand(),
+		a.diffCommand(), a.verifyCommand(), a.restoreCommand(), a.vaultCommand(), a.recoveryCommand(), a.versionCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
 		root.AddCommand(c)

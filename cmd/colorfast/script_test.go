@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 
 // TestMain makes the test binary a colorfast of its own, which the scripts run.
 func TestMain(m *testing.M) {
+	// What runs in this process is bounded as the program is: the peak of a child,
+	// which a test measures, counts that of its parent.
+	debug.SetMemoryLimit(softMemory)
 	testscript.Main(m, map[string]func(){"colorfast": main})
 }
 
@@ -46,7 +50,8 @@ func params(p testscript.Params) testscript.Params {
 	p.RequireExplicitExec, p.RequireUniqueNames = true, true
 	p.Setup = func(e *testscript.Env) error {
 		e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
-		for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "COLORFAST_VAULT", "COLORFAST_PASSWORD", "COLORFAST_PASSWORD_FILE", "COLORFAST_STAGING", "COLORFAST_COPIES", "COLORFAST_COPY_PASSWORD_FILE"} {
+		for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "COLORFAST_VAULT", "COLORFAST_PASSWORD", "COLORFAST_PASSWORD_FILE", "COLORFAST_STAGING", "COLORFAST_COPIES", "COLORFAST_COPY_PASSWORD_FILE",
+			"COLORFAST_PASSWORD_COMMAND", "COLORFAST_PASSWORD_KEYRING", "COLORFAST_NEW_PASSWORD", "COLORFAST_NEW_PASSWORD_FILE", "COLORFAST_NEW_PASSWORD_COMMAND", "CREDENTIALS_DIRECTORY"} {
 			e.Setenv(name, "")
 		}
 		return nil

@@ -63,7 +63,7 @@ func (a *app) printPolicy(use vault.Use) error {
 
 // examine tries the storage, without a password if none is to be had.
 func (a *app) examine(ctx context.Context) (*vault.Examination, error) {
-	o, err := a.vaultOptions()
+	o, _, err := a.vaultOptions()
 	if err != nil {
 		url, uerr := a.url()
 		if uerr != nil {

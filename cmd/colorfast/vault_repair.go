@@ -42,7 +42,7 @@ that something is wrong afterwards.`,
 			if l := colorfast.Level(level); l != colorfast.Stored && l != colorfast.Bytes {
 				return colorfast.Errorf(colorfast.Usage, "repair at level %q: there is no such level", level).WithHint("levels are stored and bytes")
 			}
-			o, err := a.vaultOptions()
+			o, key, err := a.vaultOptions()
 			if err != nil {
 				return err
 			}
@@ -58,7 +58,7 @@ that something is wrong afterwards.`,
 			rep, err := vault.RepairVault(cmd.Context(), o, vault.Repair{Apply: yes, Level: colorfast.Level(level), Progress: p})
 			done()
 			if err != nil {
-				return err
+				return blame(err, key)
 			}
 			if len(urls) == 0 || !yes || len(rep.After.Hurt) == 0 {
 				return a.showRepaired(o.URL, rep, nil)

@@ -45,7 +45,7 @@ What is wrong is told, and which backups, files and collections it hurts. Exit c
 				}
 				what.Sample = n
 			}
-			o, err := a.vaultOptions()
+			o, key, err := a.vaultOptions()
 			if err != nil {
 				return err
 			}
@@ -55,7 +55,7 @@ What is wrong is told, and which backups, files and collections it hurts. Exit c
 			rep, err := vault.VerifyVault(cmd.Context(), o, what)
 			done()
 			if err != nil {
-				return err
+				return blame(err, key)
 			}
 			a.memorize(o.URL, func(m *vaultMemo) { m.verified(rep.Level, rep.Outcome) })
 			return a.showVaultVerified(o.URL, rep)

@@ -15,8 +15,8 @@ import (
 	"colorfast/vault"
 )
 
-// This file is the only place that builds things, and with password.go and
-// limits.go the only one that reads the environment.
+// This file builds things. It, password.go, limits.go and the commands of recovery are
+// all that read the environment.
 
 // url returns the vault's URL, in one spelling however it was written.
 func (a *app) url() (string, error) {
@@ -53,20 +53,21 @@ func (a *app) home(variable, fallback string) (string, error) {
 	return filepath.Join(user, fallback, "colorfast"), nil
 }
 
-// vaultOptions says which vault to use, with its password.
-func (a *app) vaultOptions() (vault.Options, error) {
+// vaultOptions says which vault to use, with its password, and where that came from.
+func (a *app) vaultOptions() (vault.Options, given, error) {
 	url, err := a.url()
 	if err != nil {
-		return vault.Options{}, err
+		return vault.Options{}, given{}, err
 	}
-	password, err := a.password(url)
+	key, err := a.password(url)
 	if err != nil {
-		return vault.Options{}, err
+		return vault.Options{}, given{}, err
 	}
-	return a.optionsFor(url, password)
+	o, err := a.optionsFor(url, key.Password)
+	return o, key, err
 }
 
-// optionsFor completes what is said of a vault.
+// optionsFor completes the options for a vault.
 func (a *app) optionsFor(url string, password vault.Secret) (vault.Options, error) {
 	cache, err := a.home("XDG_CACHE_HOME", ".cache")
 	if err != nil {
@@ -78,16 +79,36 @@ func (a *app) optionsFor(url string, password vault.Secret) (vault.Options, erro
 
 // withVault opens the vault for the length of use.
 func (a *app) withVault(ctx context.Context, use func(v *vault.Vault, url string) error) error {
-	o, err := a.vaultOptions()
+	return a.withKey(ctx, func(v *vault.Vault, url string, _ given) error { return use(v, url) })
+}
+
+// withKey is withVault for who also asks where the password came from.
+func (a *app) withKey(ctx context.Context, use func(v *vault.Vault, url string, key given) error) error {
+	o, key, err := a.vaultOptions()
 	if err != nil {
 		return err
 	}
 	v, err := vault.Open(ctx, o)
 	if err != nil {
+		return blame(err, key)
+	}
+	err = use(v, o.URL, key)
+	return errors.Join(err, v.Close(context.WithoutCancel(ctx)))
+}
+
+// blame adds to an error about a wrong password where that came from.
+func blame(err error, key given) error {
+	var e *colorfast.Error
+	if !errors.Is(err, vault.ErrWrongPassword) || !errors.As(err, &e) {
 		return err
 	}
-	err = use(v, o.URL)
-	return errors.Join(err, v.Close(context.WithoutCancel(ctx)))
+	if key.madeUp && !missing(key.file+newSuffix) {
+		return e.WithHint("a change of the password was interrupted; finish it with \"colorfast vault password\"")
+	}
+	if hint := colorfast.HintOf(err); hint != "" {
+		return e.WithHint("the password is %s; %s", key.from, hint)
+	}
+	return e.WithHint("the password is %s", key.from)
 }
 
 // stagingDir returns the folder for copies on their way.

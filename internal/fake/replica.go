@@ -16,7 +16,7 @@ import (
 var _ colorfast.Replica = (*Vault)(nil)
 
 // Fingerprint implements colorfast.Replica.
-func (v *Vault) Fingerprint() string {
+func (v *Vault) Fingerprint() colorfast.Fingerprint {
 	path := filepath.Join(v.dir, "fingerprint")
 	if _, err := os.Stat(path); err != nil {
 		_ = v.write(path, strings.NewReader(string(newID()))) // read back below
@@ -25,7 +25,7 @@ func (v *Vault) Fingerprint() string {
 	if err != nil {
 		return "none"
 	}
-	return string(b)
+	return colorfast.Fingerprint(b)
 }
 
 // Files implements colorfast.Replica.
