@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,7 +100,7 @@ func VerifyVault(ctx context.Context, o Options, what Verification) (*Verified, 
 		return nil, fail(err, colorfast.Internal, "verify vault %q", o.URL)
 	}
 	l.rep.Outcome = colorfast.OutcomeOf(l.rep.Findings)
-	if l.rep.Backups == 0 && l.rep.Packs > 0 && l.rep.Outcome == colorfast.Passed {
+	if l.rep.Backups == 0 && l.holdsPages() && l.rep.Outcome == colorfast.Passed {
 		l.rep.Outcome = colorfast.Unknown // a first run that was killed, or an index that is gone
 	}
 	l.rep.Seconds = time.Since(begun).Seconds()
@@ -219,6 +220,17 @@ func (l *look) list(ctx context.Context) (err error) {
 	l.packs, err = l.stock.fill(ctx)
 	l.rep.Packs = len(l.packs)
 	return err
+}
+
+// holdsPages reports whether there are packs with more in them than what a vault
+// remembers of itself.
+func (l *look) holdsPages() bool {
+	for id := range l.packs {
+		if strings.HasPrefix(string(id), string(content.PackBlobIDPrefixRegular)) {
+			return true
+		}
+	}
+	return false
 }
 
 // unindexed tells of packs of which the index says nothing.

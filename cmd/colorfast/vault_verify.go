@@ -78,9 +78,12 @@ func (a *app) showVaultVerified(url string, rep *vault.Verified) error {
 		if rep.Slices > 1 {
 			part = fmt.Sprintf(", part %d of %d", rep.Slice+1, rep.Slices)
 		}
-		verdict := "passed"
-		if rep.Outcome != colorfast.Passed {
+		verdict := rep.Outcome.String()
+		switch rep.Outcome {
+		case colorfast.Failed:
 			verdict = fmt.Sprintf("FAILED, %s hurt", counted(int64(len(rep.Hurt)), "backup"))
+		case colorfast.Unknown:
+			verdict = "UNKNOWN, there are packs and no backup is listed"
 		}
 		fmt.Fprintf(a.stdout, "vault %s: %s, %s, level %s%s, %s read: %s, %s\n", url, counted(int64(rep.Backups), "backup"),
 			counted(int64(rep.Objects), "object"), rep.Level, part, size(rep.Read), verdict, seconds(rep.Seconds))
