@@ -6,9 +6,11 @@ STATICCHECK = .tools/staticcheck-$(STATICCHECK_VERSION)
 TRIALS   ?= 300
 SEED     ?= 1
 FUZZTIME ?= 60s
+REQUIRE  ?= chroma,s3,gcs,azure,sftp,webdav,toxiproxy
+ALSO     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build chroma test test-short lint demo torture bench fuzz generate clean
+.PHONY: help build chroma servers minio test test-short lint demo torture bench fuzz generate clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +21,14 @@ build: ## build bin/colorfast, one static binary
 chroma: ## install the pinned Chromas that tests run against into .cache
 	go run ./internal/chromatest/install
 
-test: chroma lint ## run everything: linters, unit tests, tests with real Chromas
-	COLORFAST_REQUIRE=chroma go test -count=1 -timeout 30m ./...
+servers: ## install the pinned storage servers that tests run against into .cache
+	go run ./internal/servers/install $(REQUIRE)
+
+minio: ## install MinIO too, a second S3; about five minutes of a processor
+	go run ./internal/servers/install minio
+
+test: chroma servers lint ## run everything: linters, tests with real Chromas and storage servers
+	COLORFAST_REQUIRE=$(REQUIRE),$(ALSO) go test -count=1 -timeout 30m ./...
 
 test-short: ## run what needs no Chroma and no patience
 	go test -short ./...

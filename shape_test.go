@@ -26,6 +26,7 @@ const (
 // smallPackages may be smaller than minPackageSize, for a reason.
 var smallPackages = map[string]string{
 	"chroma":                      "the names that the packages below it share",
+	"internal/servers/install":    "a main package: a door to internal/servers",
 	"internal/chromatest/install": "a main package: a door to internal/chromatest",
 	"internal/torture/run":        "a main package: a door to internal/torture",
 	"internal/demo":               "a main package",

@@ -51,21 +51,24 @@ func Create(ctx context.Context, o Options) error {
 	if o.Password.IsZero() {
 		return colorfast.Errorf(colorfast.Usage, "create vault %q: no password is given", o.URL)
 	}
-	scheme, path, err := splitURL(o.URL)
+	p, err := parseURL(o.URL)
 	if err != nil {
 		return err
 	}
-	if scheme != "file" {
-		_, err = openStorage(o.URL)
-		return err
+	if p.scheme != "file" {
+		return createFar(ctx, o, p)
 	}
-	unlock, err := prepareFolder(o.URL, path)
+	unlock, err := prepareFolder(o.URL, p.path)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	st := o.wrapped(newDisk(path))
-	err = repo.Initialize(withLog(ctx, o.Log), &creation{Storage: &guard{Storage: st}}, &repo.NewRepositoryOptions{
+	return initialize(ctx, o, &creation{Storage: &guard{Storage: o.wrapped(newDisk(p.path))}})
+}
+
+// initialize writes what makes a storage a vault.
+func initialize(ctx context.Context, o Options, st *creation) error {
+	err := repo.Initialize(withLog(ctx, o.Log), st, &repo.NewRepositoryOptions{
 		BlockFormat:  format.ContentFormat{Hash: hashAlgorithm, Encryption: encryptionAlgorithm},
 		ObjectFormat: format.ObjectFormat{Splitter: splitter},
 	}, o.Password.text)
@@ -138,15 +141,29 @@ func prepareFolder(url, path string) (unlock func(), err error) {
 
 // creation is the storage during Create: nothing is overwritten, and the copy
 // of the format is there before the format itself, which is what makes a vault.
-type creation struct{ blob.Storage }
+type creation struct {
+	blob.Storage
+	written map[blob.ID][]byte // what was written, if not nil
+}
 
 // PutBlob implements blob.Storage.
 func (c *creation) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
 	opts.DoNotRecreate = true
+	ids := []blob.ID{id}
 	if id == formatBlob {
-		if err := c.Storage.PutBlob(ctx, formatCopyBlob, data, opts); err != nil {
+		ids = []blob.ID{formatCopyBlob, id}
+	}
+	for _, id := range ids {
+		if c.written != nil {
+			var b bytesOut
+			if _, err := data.WriteTo(&b); err != nil {
+				return err
+			}
+			c.written[id] = b.b
+		}
+		if err := c.Storage.PutBlob(ctx, id, data, opts); err != nil {
 			return err
 		}
 	}
-	return c.Storage.PutBlob(ctx, id, data, opts)
+	return nil
 }

@@ -1,16 +1,13 @@
 package vault
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"colorfast"
@@ -59,13 +56,8 @@ func openDisk(root string) (*diskStorage, error) {
 	if err != nil {
 		return nil, fail(&storageError{err}, colorfast.Unreachable, "open vault %q", root)
 	}
-	var p sharded.Parameters
-	err = p.Load(bytes.NewReader(b))
-	want := sharded.DefaultParameters(shards)
-	if err != nil || !slices.Equal(p.DefaultShards, want.DefaultShards) || p.UnshardedLength != want.UnshardedLength || len(p.Overrides) != 0 {
-		good, _ := json.Marshal(want)
-		return nil, colorfast.Errorf(colorfast.Corrupt, "open vault %q: its file %s is damaged", root, sharded.ParametersFile).
-			WithHint("it must hold %s", good)
+	if err := checkShards(root, b); err != nil {
+		return nil, err
 	}
 	return newDisk(root), nil
 }

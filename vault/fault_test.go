@@ -394,11 +394,11 @@ func TestMaintain(t *testing.T) {
 	contract.Whole(t, reopen(t, Options{URL: dir}), m.ID, files)
 
 	// Somebody else is at it.
-	l, err := takeLease(t.Context(), v.conn.BlobReader().(blob.Storage))
+	l, err := takeLease(t.Context(), v.conn.BlobReader().(blob.Storage), leasePrefix, leaseLife)
 	if err != nil || l == nil {
 		t.Fatal(l, err)
 	}
-	if again, err := takeLease(t.Context(), l.st); err != nil || again != nil {
+	if again, err := takeLease(t.Context(), l.st, leasePrefix, leaseLife); err != nil || again != nil {
 		t.Errorf("two have the lease: %v, %v", again, err)
 	}
 	if err := l.release(t.Context()); err != nil {

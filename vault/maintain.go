@@ -23,7 +23,6 @@ import (
 const (
 	leasePrefix = blob.ID("colorfast.lease-")
 	leaseLife   = 10 * time.Minute
-	leaseRenew  = leaseLife / 5
 )
 
 // tempAge is the age of a temporary file that nobody can be writing any more.
@@ -49,7 +48,7 @@ func (v *Vault) Maintain(ctx context.Context) error {
 func (v *Vault) maintain(ctx context.Context, mode maintenance.Mode, safety maintenance.SafetyParameters, tempAge time.Duration) error {
 	ctx = v.ctx(ctx)
 	err := repo.DirectWriteSession(ctx, v.conn, repo.WriteSessionOptions{Purpose: "maintain"}, func(ctx context.Context, w repo.DirectRepositoryWriter) (err error) {
-		l, err := takeLease(ctx, w.BlobStorage())
+		l, err := takeLease(ctx, w.BlobStorage(), leasePrefix, leaseLife)
 		if err != nil || l == nil {
 			return err
 		}
@@ -71,7 +70,7 @@ func (v *Vault) maintain(ctx context.Context, mode maintenance.Mode, safety main
 // sweep removes the temporary files of killed processes from a storage that
 // has such.
 func (v *Vault) sweep(ctx context.Context, age time.Duration) error {
-	st, err := openStorage(v.opts.URL)
+	st, err := v.opts.openStorage(ctx)
 	if err != nil {
 		return err
 	}
@@ -106,6 +105,7 @@ type lease struct {
 	ctx    context.Context // ends when the lease cannot be renewed
 	st     blob.Storage
 	id     blob.ID
+	life   time.Duration
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -113,16 +113,16 @@ type lease struct {
 // takeLease takes the lease, or returns nil if somebody else has it. Each
 // writes its own blob first and looks at the others' then: of two who come at
 // the same time at most one goes on, maybe none, who comes again.
-func takeLease(ctx context.Context, st blob.Storage) (*lease, error) {
+func takeLease(ctx context.Context, st blob.Storage, prefix blob.ID, life time.Duration) (*lease, error) {
 	var r [8]byte
 	if _, err := rand.Read(r[:]); err != nil {
 		return nil, err
 	}
-	l := &lease{st: st, id: leasePrefix + blob.ID(hex.EncodeToString(r[:]))}
+	l := &lease{st: st, life: life, id: prefix + blob.ID(hex.EncodeToString(r[:]))}
 	if err := l.write(ctx); err != nil {
 		return nil, err
 	}
-	all, err := blob.ListAllBlobs(ctx, st, leasePrefix)
+	all, err := blob.ListAllBlobs(ctx, st, prefix)
 	var mine time.Time
 	for _, b := range all {
 		if b.BlobID == l.id {
@@ -132,7 +132,7 @@ func takeLease(ctx context.Context, st blob.Storage) (*lease, error) {
 	for _, b := range all {
 		switch {
 		case b.BlobID == l.id:
-		case mine.Sub(b.Timestamp) > leaseLife:
+		case mine.Sub(b.Timestamp) > life:
 			err = errors.Join(err, st.DeleteBlob(ctx, b.BlobID))
 		default:
 			return nil, errors.Join(err, st.DeleteBlob(ctx, l.id))
@@ -151,7 +151,7 @@ func (l *lease) write(ctx context.Context) error {
 }
 
 func (l *lease) renew() {
-	t := time.NewTicker(leaseRenew)
+	t := time.NewTicker(l.life / 5)
 	defer t.Stop()
 	for {
 		select {

@@ -90,9 +90,11 @@ func (v *Vault) basis(ctx context.Context, m *colorfast.Manifest) (*parent, erro
 	return old, nil
 }
 
-func (v *Vault) warn(ctx context.Context, msg string, err error) {
-	if v.opts.Log != nil {
-		v.opts.Log.WarnContext(ctx, msg, "vault", v.opts.URL, "err", err)
+func (v *Vault) warn(ctx context.Context, msg string, err error) { v.opts.warn(ctx, msg, err) }
+
+func (o *Options) warn(ctx context.Context, msg string, err error) {
+	if o.Log != nil {
+		o.Log.WarnContext(ctx, msg, "vault", o.URL, "err", err)
 	}
 }
 

@@ -3,57 +3,54 @@ package vault
 import (
 	"context"
 	"errors"
-	"net/url"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 
-	"colorfast"
-
 	"github.com/kopia/kopia/repo/blob"
 )
 
 // openStorage opens the storage of a vault's URL, which must exist. This is
-// the only place that knows the schemes.
-func openStorage(vaultURL string) (blob.Storage, error) {
-	scheme, path, err := splitURL(vaultURL)
+// the only place that knows what is behind a scheme.
+func (o *Options) openStorage(ctx context.Context) (blob.Storage, error) {
+	p, err := parseURL(o.URL)
 	if err != nil {
 		return nil, err
 	}
-	switch scheme {
-	case "file":
-		return openDisk(path)
-	default:
-		return nil, colorfast.Errorf(colorfast.Unsupported, "open vault %q: storage %q is not known", vaultURL, scheme).
-			WithHint("use a folder, such as \"file:///srv/backups/chroma\"")
+	if p.scheme == "file" {
+		return openDisk(p.path)
 	}
+	st, f, err := o.openFar(ctx, p)
+	if err != nil || f == nil {
+		return st, err
+	}
+	if err := st.do(ctx, "open", func(int) error { return f.open(ctx, p.short()) }); err != nil {
+		return nil, errors.Join(err, st.Close(ctx))
+	}
+	return st, nil
 }
 
-// splitURL returns the scheme and the path of a vault's URL; a plain path is
-// one of scheme "file".
-func splitURL(vaultURL string) (scheme, path string, err error) {
-	if vaultURL == "" {
-		return "", "", colorfast.Errorf(colorfast.Usage, "open vault: no URL is given").
-			WithHint("give a folder, such as \"file:///srv/backups/chroma\"")
+// openFar returns a storage on another host, of which nothing has been read yet.
+// folders is the part of it that lies in folders; nil for object storages.
+func (o *Options) openFar(ctx context.Context, p *place) (*patient, *folders, error) {
+	env, pat := environment(o.Environment), o.patience.orUsual()
+	var st *patient
+	var f *folders
+	var err error
+	switch p.scheme {
+	case "s3":
+		st, err = openS3(p, env, pat)
+	case "gs":
+		st, err = openGCS(ctx, p, env, pat)
+	case "azblob":
+		st, err = openAzure(p, env, pat)
+	case "sftp":
+		st, f, err = openSFTP(p, env, pat)
+	default: // parseURL knows no other
+		st, f, err = openWebDAV(p, env, pat)
 	}
-	if !strings.Contains(vaultURL, "://") {
-		path, err = filepath.Abs(vaultURL)
-		if err != nil {
-			return "", "", colorfast.Errorf(colorfast.Internal, "open vault %q: %w", vaultURL, err)
-		}
-		return "file", path, nil
-	}
-	u, err := url.Parse(vaultURL)
-	if err != nil {
-		return "", "", colorfast.Errorf(colorfast.Usage, "open vault: the URL cannot be parsed") // it may hold a password
-	}
-	if u.Scheme == "file" && (u.Host != "" && u.Host != "localhost" || !filepath.IsAbs(u.Path) || u.RawQuery != "" || u.Fragment != "") {
-		return "", "", colorfast.Errorf(colorfast.Usage, "open vault %q: not an absolute path", vaultURL).
-			WithHint("write it with three slashes, such as \"file:///srv/backups/chroma\"")
-	}
-	return u.Scheme, filepath.Clean(u.Path), nil
+	return st, f, err
 }
 
 // storageType is the type of storage that Kopia's configuration file names.

@@ -45,14 +45,21 @@ const (
 
 // Options say which vault to use, and how.
 type Options struct {
-	URL      string       // file:///abs/path, or a path
+	URL      string       // see docs/storages.md; a plain path is a folder
 	Password Secret       // required
 	CacheDir string       // for storages that are far away; a folder is read where it is, and needs none
 	Log      *slog.Logger // nil means silent
 	Limits   Limits       // of bandwidth; zero means none
 
+	// Environment returns a variable of the process, "" if it is not set. In the
+	// standard ones, and in files that they name, storages find their credentials
+	// and proxies. Nil means that none is set.
+	Environment func(name string) string
+
 	// limiter enforces Limits on all connections of an open vault.
 	limiter *limiter
+	// patience is for storages that are far away.
+	patience patience
 	// wrap stands between Kopia and the storage; nil for nothing. For tests.
 	wrap func(blob.Storage) blob.Storage
 }
@@ -139,11 +146,16 @@ func (c *connection) close(ctx context.Context) error {
 // connect opens the repository. Kopia wants a configuration file: it lies in a
 // private folder, holds no secret and goes with the connection.
 func connect(ctx context.Context, o Options) (_ *connection, err error) {
-	storage, err := openStorage(o.URL)
+	storage, err := o.openStorage(ctx)
 	if err != nil {
 		return nil, err
 	}
 	st := &guard{Storage: o.wrapped(storage)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, st.Close(context.WithoutCancel(ctx)))
+		}
+	}()
 	if err := readFormat(ctx, st, o.URL); err != nil {
 		return nil, err
 	}

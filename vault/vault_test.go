@@ -62,7 +62,7 @@ func TestCreate(t *testing.T) {
 	_, err := Open(ctx, o)
 	wantKind(t, err, colorfast.NotFound, "colorfast init")
 	wantKind(t, Create(ctx, Options{URL: dir}), colorfast.Usage, "")
-	wantKind(t, Create(ctx, Options{URL: "s3://bucket/x", Password: password}), colorfast.Unsupported, "file:///")
+	wantKind(t, Create(ctx, Options{URL: "ftp://host/x", Password: password}), colorfast.Unsupported, "file:///")
 	wantKind(t, Create(ctx, Options{URL: "file://relative", Password: password}), colorfast.Usage, "three slashes")
 	if err := Create(ctx, o); err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestCreate(t *testing.T) {
 	wantKind(t, Create(ctx, o), colorfast.Usage, "")
 	_, err = Open(ctx, Options{URL: dir, Password: NewSecret("wrong")})
 	wantKind(t, err, colorfast.Denied, "")
-	_, err = Open(ctx, Options{URL: "gs://bucket", Password: password})
+	_, err = Open(ctx, Options{URL: "ftp://host/x", Password: password})
 	wantKind(t, err, colorfast.Unsupported, "")
 
 	other := t.TempDir()

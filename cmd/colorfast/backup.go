@@ -83,7 +83,7 @@ func (a *app) backUpAs(ctx context.Context, v *vault.Vault, url string, b backup
 
 // keepApart refuses a vault that lies inside the source.
 func keepApart(path, url string) error {
-	dir := vaultDir(url)
+	dir := vault.Folder(url)
 	source, err := filepath.Abs(path)
 	if err != nil || dir == "" {
 		return err

@@ -53,7 +53,7 @@ func (a *app) createVault(ctx context.Context) (*created, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = vault.Create(ctx, vault.Options{URL: url, Password: password, Log: a.log()})
+	err = vault.Create(ctx, vault.Options{URL: url, Password: password, Log: a.log(), Environment: a.getenv})
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func (a *app) password(url string) (vault.Secret, error) {
 	}
 	if missing(file) {
 		hint := "set COLORFAST_PASSWORD_FILE, or run \"colorfast init\" if there is no vault yet"
-		if dir := vaultDir(url); dir != "" && missing(dir) {
+		if dir := vault.Folder(url); dir != "" && missing(dir) {
 			return vault.Secret{}, colorfast.Errorf(colorfast.NotFound, "open vault %q: there is none", url).WithHint("make it with \"colorfast init\"")
 		}
 		return vault.Secret{}, colorfast.Errorf(colorfast.Denied, "open vault %q: no password is known for it", url).WithHint("%s", hint)

@@ -50,7 +50,7 @@ func (a *app) protect(ctx context.Context, path string) error {
 		return err
 	}
 	out := protected{Vault: url, Findings: []colorfast.Finding{}}
-	if dir := vaultDir(url); dir != "" && missing(dir) {
+	if dir := vault.Folder(url); dir != "" && missing(dir) {
 		if out.Created, err = a.createVault(ctx); err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (a *app) showProtected(out *protected) error {
 // stillMissing says what would still lose data.
 func stillMissing(path, url string) []string {
 	var list []string
-	if sameDevice(path, vaultDir(url)) {
+	if sameDevice(path, vault.Folder(url)) {
 		list = append(list, "ANOTHER DISK: the vault is on the same file system as the source, so one dead disk takes both; set COLORFAST_VAULT to a folder on another disk")
 	}
 	return append(list,

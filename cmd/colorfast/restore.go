@@ -64,7 +64,7 @@ func (a *app) restore(ctx context.Context, v *vault.Vault, url string, m *colorf
 	p, done := a.progress()
 	defer done()
 	r := restore.Restore{
-		Vault: v, VaultDir: vaultDir(url), Manifest: m, Target: f.to,
+		Vault: v, VaultDir: vault.Folder(url), Manifest: m, Target: f.to,
 		Basis: f.basis, NoBasis: f.noBasis,
 		Replace: f.replace, AssumeStopped: f.assumeStopped, AllowDamaged: f.allowDamaged, DryRun: f.dryRun,
 		Progress: p, Log: a.log(),

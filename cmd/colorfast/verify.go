@@ -75,7 +75,7 @@ func (a *app) proveStored(ctx context.Context, v *vault.Vault, url string, m *co
 	}
 	defer remove()
 	r := restore.Restore{
-		Vault: v, VaultDir: vaultDir(url), Manifest: m, Target: filepath.Join(dir, "data"),
+		Vault: v, VaultDir: vault.Folder(url), Manifest: m, Target: filepath.Join(dir, "data"),
 		AllowDamaged: true, Verify: verify.Directory{Scratch: dir, FullText: true, Progress: p, Log: a.log()}.Proof(), Progress: p, Log: a.log(),
 	}
 	rep, err := r.Run(ctx)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"colorfast"
@@ -32,18 +31,7 @@ func (a *app) url() (string, error) {
 		}
 		url = filepath.Join(home, "vault")
 	}
-	if strings.Contains(url, "://") && !strings.HasPrefix(url, "file://") {
-		return url, nil
-	}
-	path, err := filepath.Abs(strings.TrimPrefix(url, "file://"))
-	if err != nil {
-		return "", err
-	}
-	if strings.HasPrefix(url, "file://") && !strings.HasPrefix(url, "file:///") {
-		return "", colorfast.Errorf(colorfast.Usage, "read the vault's URL %q: its path is not absolute", url).
-			WithHint("write file:///path/to/vault, with three slashes")
-	}
-	return "file://" + path, nil
+	return vault.CleanURL(url)
 }
 
 // home returns colorfast's folder below one of the user's base directories
@@ -58,15 +46,6 @@ func (a *app) home(variable, fallback string) (string, error) {
 			WithHint("set HOME, or %s, or name things with --vault, --staging and COLORFAST_PASSWORD_FILE", variable)
 	}
 	return filepath.Join(user, fallback, "colorfast"), nil
-}
-
-// vaultDir returns the folder of a vault on a local disk, "" for others.
-func vaultDir(url string) string {
-	dir, ok := strings.CutPrefix(url, "file://")
-	if !ok {
-		return ""
-	}
-	return dir
 }
 
 // vaultOptions says which vault to use, with its password.
@@ -84,7 +63,7 @@ func (a *app) vaultOptions() (vault.Options, error) {
 		cache = ""
 	}
 	limits, err := a.limits()
-	return vault.Options{URL: url, Password: password, CacheDir: cache, Log: a.log(), Limits: limits}, err
+	return vault.Options{URL: url, Password: password, CacheDir: cache, Log: a.log(), Limits: limits, Environment: a.getenv}, err
 }
 
 // withVault opens the vault for the length of use.
@@ -180,6 +159,9 @@ func (a *app) log() *slog.Logger {
 
 // vaultKey names a vault in a file name.
 func vaultKey(url string) string {
+	if dir := vault.Folder(url); dir != "" {
+		url = "file://" + dir // as ever, without escapes
+	}
 	sum := sha256.Sum256([]byte(url))
 	return hex.EncodeToString(sum[:8])
 }

@@ -114,8 +114,8 @@ func TestEmbedded(t *testing.T) {
 			again := Embed(t, Options{Version: v, Dir: e.Dir})
 			check(t, again)
 			again.Stop()
-			if again.p.err != nil {
-				t.Errorf("it stopped with %v", again.p.err)
+			if err := again.p.Err(); err != nil {
+				t.Errorf("it stopped with %v", err)
 			}
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"colorfast/chroma/client"
+	"colorfast/internal/program"
 )
 
 //go:embed embedded.py
@@ -24,7 +25,7 @@ type Embedded struct {
 	Dir     string // its persist directory
 	Version string
 
-	p    *process
+	p    *program.Process
 	in   io.WriteCloser
 	mu   sync.Mutex // guards writes to in, and the fields below
 	last int64
@@ -67,7 +68,7 @@ func Embed(tb testing.TB, o Options) *Embedded {
 	}
 	tb.Cleanup(func() {
 		if tb.Failed() {
-			tb.Logf("embedded chroma %s on %s said:\n%s", e.Version, e.Dir, e.p.words())
+			tb.Logf("embedded chroma %s on %s said:\n%s", e.Version, e.Dir, e.p.Words())
 		}
 		e.Kill()
 	})
@@ -94,12 +95,12 @@ func LaunchEmbedded(ctx context.Context, o Options) (*Embedded, error) {
 	e := &Embedded{Dir: dir, Version: o.Version, in: stdin, wait: map[int64]chan<- embeddedAnswer{}}
 	ready := make(chan embeddedAnswer, 1)
 	e.wait[0] = ready
-	if e.p, err = launch(cmd); err != nil {
+	if e.p, err = program.Launch(cmd); err != nil {
 		return nil, fmt.Errorf("embed chroma %s: %w", o.Version, err)
 	}
-	e.PID = e.p.cmd.Process.Pid
+	e.PID = e.p.PID
 	go func() {
-		<-e.p.done
+		<-e.p.Done
 		_ = stdoutW.Close() // never fails
 	}()
 	go e.read(stdoutR)
@@ -107,7 +108,7 @@ func LaunchEmbedded(ctx context.Context, o Options) (*Embedded, error) {
 	defer cancel()
 	if _, err := e.receive(ctx, ready); err != nil {
 		e.Kill()
-		err = fmt.Errorf("embed chroma %s: %w; it said:\n%s", o.Version, err, e.p.words())
+		err = fmt.Errorf("embed chroma %s: %w; it said:\n%s", o.Version, err, e.p.Words())
 		return nil, err
 	}
 	return e, nil
@@ -234,7 +235,7 @@ func (e *Embedded) Query(ctx context.Context, collection string, v []float32, n 
 
 // Kill ends the program with SIGKILL and waits for its end.
 func (e *Embedded) Kill() {
-	e.p.kill()
+	e.p.Kill()
 	_ = e.in.Close() // nobody reads it any more
 }
 
@@ -242,8 +243,8 @@ func (e *Embedded) Kill() {
 // within five seconds, and waits for its end.
 func (e *Embedded) Stop() {
 	_ = e.in.Close() // that is the request to end
-	e.p.await()
+	e.p.Await()
 }
 
 // Log returns the end of what the program said.
-func (e *Embedded) Log() string { return e.p.words() }
+func (e *Embedded) Log() string { return e.p.Words() }

@@ -12,7 +12,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"colorfast/internal/program"
 )
+
+// cacheName is where in the cache Chromas are.
+const cacheName = "chroma"
 
 //go:embed requirements/*.txt
 var requirements embed.FS
@@ -36,10 +41,6 @@ type Installation struct {
 	Source  Source
 }
 
-// markerFile is written last into an installation. Its content names the source
-// and the hash of the pins, so that changed pins install again.
-const markerFile = "colorfast-installed"
-
 // ErrNotInstalled says that a version of Chroma is not in the cache.
 var ErrNotInstalled = errors.New("not installed")
 
@@ -49,25 +50,25 @@ func Lookup(version string) (*Installation, error) {
 	if !slices.Contains(Versions(), version) {
 		return nil, fmt.Errorf("chroma %s: no such version here; there are %s", version, strings.Join(Versions(), ", "))
 	}
-	cache, err := CacheDir()
+	cache, err := program.CacheDir(cacheName)
 	if err != nil {
 		return nil, err
 	}
 	in := &Installation{Version: version, Dir: filepath.Join(cache, version)}
-	b, err := os.ReadFile(filepath.Join(in.Dir, markerFile))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	mark, err := program.Marker(in.Dir)
+	if err != nil {
 		return nil, err
 	}
 	for _, in.Source = range []Source{PyPI, NPM} {
-		if want, ok := in.marker(); ok && want == string(b) {
+		if want, ok := in.marker(); ok && want == mark {
 			return in, nil
 		}
 	}
 	return nil, fmt.Errorf("chroma %s: %w", version, ErrNotInstalled)
 }
 
-// marker returns what the marker file of a good installation says; false if
-// the version cannot be had from that source.
+// marker returns what a good installation says it is: its source and the hash
+// of its pins; false if the version cannot be had from that source.
 func (in *Installation) marker() (string, bool) {
 	var pins string
 	switch in.Source {
@@ -103,14 +104,14 @@ func Install(ctx context.Context, version string, log func(format string, args .
 	if in, err := Lookup(version); done(in, err) {
 		return in, err
 	}
-	cache, err := CacheDir()
+	cache, err := program.CacheDir(cacheName)
 	if err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, err
 	}
-	unlock, err := lock(ctx, filepath.Join(cache, version+".lock"))
+	unlock, err := program.Lock(ctx, filepath.Join(cache, version+".lock"))
 	if err != nil {
 		return nil, err
 	}
@@ -153,25 +154,8 @@ func done(in *Installation, err error) bool {
 
 // install fills a directory beside in.Dir and puts it in place whole.
 func (in *Installation) install(ctx context.Context, fill func(ctx context.Context, in *Installation, dir string) error) error {
-	temp := in.Dir + ".partial" // ours, under the lock; left over if we were killed
-	if err := os.RemoveAll(temp); err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(temp) }()
-	if err := os.Mkdir(temp, 0o755); err != nil {
-		return err
-	}
-	if err := fill(ctx, in, temp); err != nil {
-		return err
-	}
 	mark, _ := in.marker()
-	if err := os.WriteFile(filepath.Join(temp, markerFile), []byte(mark), 0o644); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(in.Dir); err != nil {
-		return err
-	}
-	return os.Rename(temp, in.Dir)
+	return program.Install(ctx, in.Dir, mark, func(ctx context.Context, dir string) error { return fill(ctx, in, dir) })
 }
 
 // errHashes says that a package was not the pinned one, which no other source
@@ -191,33 +175,13 @@ func installPip(ctx context.Context, in *Installation, dir string) error {
 	if err := os.WriteFile(pins, in.pins(), 0o644); err != nil {
 		return err
 	}
-	if _, err := run(ctx, dir, python, "-m", "venv", dir); err != nil {
+	if _, err := program.Run(ctx, dir, nil, python, "-m", "venv", dir); err != nil {
 		return err
 	}
-	out, err := run(ctx, dir, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-input",
+	out, err := program.Run(ctx, dir, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-input",
 		"--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-compile", "-r", pins)
 	if err != nil && strings.Contains(out, "DO NOT MATCH THE HASHES") {
 		return fmt.Errorf("%w: %w", errHashes, err)
 	}
 	return err
-}
-
-// run runs a program and returns what it said; so does its error.
-func run(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	b, err := cmd.CombinedOutput()
-	if err != nil {
-		return string(b), fmt.Errorf("run %s %s: %w: %s", filepath.Base(name), strings.Join(args[:min(3, len(args))], " "), err, tail(string(b), 600))
-	}
-	return string(b), nil
-}
-
-// tail returns the end of s, at most n bytes, on one line.
-func tail(s string, n int) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > n {
-		s = "…" + strings.ToValidUTF8(s[len(s)-n:], "")
-	}
-	return s
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"colorfast/internal/program"
 )
 
 // npmPackage holds Chroma's Rust server as an addon for Node.js.
@@ -36,7 +38,7 @@ const (
 // installNPM fetches a binding with npm, checks it and tries whether it loads.
 func installNPM(ctx context.Context, in *Installation, dir string) error {
 	pin := npmBindings[in.Version]
-	out, err := run(ctx, dir, "npm", "pack", "--silent", "--ignore-scripts", npmPackage+"@"+pin.version)
+	out, err := program.Run(ctx, dir, nil, "npm", "pack", "--silent", "--ignore-scripts", npmPackage+"@"+pin.version)
 	if err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func installNPM(ctx context.Context, in *Installation, dir string) error {
 	if got := "sha512-" + base64.StdEncoding.EncodeToString(h[:]); got != pin.integrity {
 		return fmt.Errorf("%s@%s: checksum is %s, want %s", npmPackage, pin.version, got, pin.integrity)
 	}
-	if _, err := run(ctx, dir, "tar", "-xzf", archive, "--strip-components=1"); err != nil {
+	if _, err := program.Run(ctx, dir, nil, "tar", "-xzf", archive, "--strip-components=1"); err != nil {
 		return err
 	}
 	addons, err := filepath.Glob(filepath.Join(dir, "*.node"))
@@ -69,6 +71,6 @@ func installNPM(ctx context.Context, in *Installation, dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, npmServerFile), npmServer, 0o644); err != nil {
 		return err
 	}
-	_, err = run(ctx, dir, "node", filepath.Join(dir, npmServerFile)) // without arguments: does it load?
+	_, err = program.Run(ctx, dir, nil, "node", filepath.Join(dir, npmServerFile)) // without arguments: does it load?
 	return err
 }

@@ -2,10 +2,9 @@ package chromatest
 
 import (
 	"errors"
-	"os"
-	"slices"
-	"strings"
 	"testing"
+
+	"colorfast/internal/program"
 )
 
 // makeTarget installs what Require asks for.
@@ -39,9 +38,5 @@ func RequireEmbedded(tb testing.TB, version string) *Installation {
 
 func missing(tb testing.TB, why string) {
 	tb.Helper()
-	words := strings.FieldsFunc(os.Getenv("COLORFAST_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' })
-	if slices.Contains(words, "chroma") {
-		tb.Fatal(why)
-	}
-	tb.Skip(why)
+	program.Missing(tb, "chroma", why)
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"colorfast/chroma/client"
+	"colorfast/internal/program"
 )
 
 // startBound is how long a Chroma may take to start. The first start after an
@@ -35,8 +34,8 @@ type Server struct {
 	Dir     string // its persist directory
 	Version string
 
-	p    *process
-	port *os.File // the lease of the port, nil if the caller chose it
+	p    *program.Process
+	port *program.Port // nil if the caller chose it
 }
 
 // Start starts a server, ready to answer, and ends it with the test. Where the
@@ -76,16 +75,17 @@ func Launch(ctx context.Context, o Options) (*Server, error) {
 	defer cancel()
 	s := &Server{Dir: dir, Version: o.Version}
 	if o.Port == 0 {
-		if o.Port, s.port, err = leasePort(); err != nil {
+		if s.port, err = program.LeasePort(); err != nil {
 			return nil, err
 		}
+		o.Port = s.port.Number
 	}
 	s.URL = "http://127.0.0.1:" + strconv.Itoa(o.Port)
-	if s.p, err = launch(in.serve(dir, o)); err != nil {
+	if s.p, err = program.Launch(in.serve(dir, o)); err != nil {
 		s.giveBack()
 		return nil, fmt.Errorf("start chroma %s: %w", o.Version, err)
 	}
-	s.PID = s.p.cmd.Process.Pid
+	s.PID = s.p.PID
 	if err := s.await(ctx); err != nil {
 		s.Kill()
 		err = fmt.Errorf("start chroma %s on %s: %w; it said:\n%s", o.Version, dir, err, s.Log())
@@ -120,8 +120,8 @@ func (in *Installation) command(name string, env []string, args ...string) *exec
 func (s *Server) await(ctx context.Context) error {
 	for {
 		c, err := s.Connect(ctx)
-		if s.p.ended() { // whoever answered, it was not this one
-			return fmt.Errorf("it ended: %w", s.p.err)
+		if s.p.Ended() { // whoever answered, it was not this one
+			return fmt.Errorf("it ended: %w", s.p.Err())
 		}
 		if err == nil {
 			c.Client.Close()
@@ -130,7 +130,7 @@ func (s *Server) await(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("no answer: %w", err)
-		case <-s.p.done:
+		case <-s.p.Done:
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -158,7 +158,7 @@ func (s *Server) Chroma(tb testing.TB) *HTTP {
 
 // Kill ends the server with SIGKILL and waits for its end.
 func (s *Server) Kill() {
-	s.p.kill()
+	s.p.Kill()
 	s.giveBack()
 }
 
@@ -166,45 +166,19 @@ func (s *Server) Kill() {
 // waits for its end. To Chroma that is no better than Kill: it writes nothing
 // at its end.
 func (s *Server) Stop() {
-	s.p.stop()
+	s.p.Stop()
 	s.giveBack()
 }
 
 // Ended reports whether the server has ended, by itself or otherwise.
-func (s *Server) Ended() bool { return s.p.ended() }
+func (s *Server) Ended() bool { return s.p.Ended() }
 
 // Log returns the end of what the server said.
-func (s *Server) Log() string { return s.p.words() }
+func (s *Server) Log() string { return s.p.Words() }
 
 func (s *Server) giveBack() {
 	if s.port != nil {
-		_ = s.port.Close()
+		s.port.GiveBack()
 		s.port = nil
 	}
-}
-
-// leasePort finds a free port below those that the kernel hands out, and keeps
-// other tests from taking it between now and the server's own look.
-func leasePort() (int, *os.File, error) {
-	dir := filepath.Join(os.TempDir(), "chromatest-ports-"+strconv.Itoa(os.Getuid()))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return 0, nil, err
-	}
-	for range 200 {
-		port := 20000 + rand.IntN(12000)
-		lease, ok, err := tryLock(filepath.Join(dir, strconv.Itoa(port)))
-		if err != nil {
-			return 0, nil, err
-		}
-		if !ok {
-			continue
-		}
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err != nil {
-			_ = lease.Close()
-			continue
-		}
-		return port, lease, l.Close()
-	}
-	return 0, nil, errors.New("find a free port: 200 tries")
 }

@@ -1,4 +1,4 @@
-package chromatest
+package program
 
 import "syscall"
 

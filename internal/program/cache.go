@@ -1,4 +1,4 @@
-package chromatest
+package program
 
 import (
 	"context"
@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// CacheDir returns the directory where Chromas are installed:
-// $COLORFAST_TEST_CACHE/chroma, or .cache/chroma at the root of the repository,
+// CacheDir returns the directory where programs of a kind are installed:
+// $COLORFAST_TEST_CACHE/kind, or .cache/kind at the root of the repository,
 // which it looks for from the working directory up.
-func CacheDir() (string, error) {
+func CacheDir(kind string) (string, error) {
 	if d := os.Getenv("COLORFAST_TEST_CACHE"); d != "" {
 		d, err := filepath.Abs(d)
-		return filepath.Join(d, "chroma"), err
+		return filepath.Join(d, kind), err
 	}
 	d, err := os.Getwd()
 	if err != nil {
@@ -25,7 +25,7 @@ func CacheDir() (string, error) {
 	}
 	for {
 		if b, err := os.ReadFile(filepath.Join(d, "go.mod")); err == nil && strings.HasPrefix(string(b), "module colorfast\n") {
-			return filepath.Join(d, ".cache", "chroma"), nil
+			return filepath.Join(d, ".cache", kind), nil
 		}
 		up := filepath.Dir(d)
 		if up == d {
@@ -35,9 +35,9 @@ func CacheDir() (string, error) {
 	}
 }
 
-// lock takes the lock file at path, waiting for whoever has it, and returns
+// Lock takes the lock file at path, waiting for whoever has it, and returns
 // what gives it back. Locks of a process that dies are free.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	for {
 		f, ok, err := tryLock(path)
 		if err != nil {

@@ -1,9 +1,9 @@
 //go:build !linux
 
-package chromatest
+package program
 
 import "syscall"
 
 // dieWithParent can do nothing outside Linux: a test that is killed leaves its
-// Chroma behind.
+// program behind.
 func dieWithParent() *syscall.SysProcAttr { return nil }

@@ -1,4 +1,4 @@
-package chromatest
+package program
 
 import (
 	"errors"
@@ -11,28 +11,30 @@ import (
 	"time"
 )
 
-// stopBound is how long a Chroma may take to end when asked to.
+// stopBound is how long a program may take to end when asked to.
 const stopBound = 5 * time.Second
 
-// process is a running program with its own working directory, which also
+// Process is a running program with its own working directory, which also
 // holds its log and goes with it.
-type process struct {
-	cmd  *exec.Cmd
-	dir  string
-	log  *os.File
-	done chan struct{} // closed when the program has ended
-	err  error         // how; valid once done is closed
+type Process struct {
+	PID  int
+	Dir  string          // its working directory
+	Done <-chan struct{} // closed when the program has ended
+
+	cmd *exec.Cmd
+	log *os.File
+	err error // how it ended; valid once Done is closed
 
 	mu   sync.Mutex
 	gone bool   // the working directory
 	last string // the end of the log, once it is gone
 }
 
-// launch starts cmd; what it writes to stderr, and to stdout unless cmd has
-// that set, goes to the log. The program dies with this one, however that ends
-// (on Linux).
-func launch(cmd *exec.Cmd) (*process, error) {
-	dir, err := os.MkdirTemp("", "chromatest-")
+// Launch starts cmd in a working directory of its own; what it writes to stderr,
+// and to stdout unless cmd has that set, goes to the log. The program dies with
+// this one, however that ends (on Linux).
+func Launch(cmd *exec.Cmd) (*Process, error) {
+	dir, err := os.MkdirTemp("", "colorfast-program-")
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +42,8 @@ func launch(cmd *exec.Cmd) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	p := &process{cmd: cmd, dir: dir, log: log, done: make(chan struct{})}
+	done := make(chan struct{})
+	p := &Process{cmd: cmd, Dir: dir, log: log, Done: done}
 	cmd.Dir, cmd.Stderr = dir, log
 	if cmd.Stdout == nil {
 		cmd.Stdout = log
@@ -56,51 +59,59 @@ func launch(cmd *exec.Cmd) (*process, error) {
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()
-			close(p.done)
+			close(done)
 		}
 	}()
 	if err := <-started; err != nil {
 		p.discard()
 		return nil, err
 	}
+	p.PID = cmd.Process.Pid
 	return p, nil
 }
 
-// kill ends the program with SIGKILL and waits for its end. It does nothing to
+// Err returns how the program ended; it waits for its end.
+func (p *Process) Err() error {
+	<-p.Done
+	return p.err
+}
+
+// Kill ends the program with SIGKILL and waits for its end. It does nothing to
 // one that has ended.
-func (p *process) kill() {
+func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // fails only if it has ended
-	<-p.done
+	<-p.Done
 	p.discard()
 }
 
-// stop asks the program to end, and kills it if it does not.
-func (p *process) stop() {
+// Stop asks the program to end, and kills it if it does not.
+func (p *Process) Stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
-	p.await()
+	p.Await()
 }
 
-// await waits for the program to end by itself, and kills it if it does not.
-func (p *process) await() {
+// Await waits for the program to end by itself, and kills it if it does not.
+func (p *Process) Await() {
 	select {
-	case <-p.done:
+	case <-p.Done:
 		p.discard()
 	case <-time.After(stopBound):
-		p.kill()
+		p.Kill()
 	}
 }
 
-func (p *process) ended() bool {
+// Ended reports whether the program has ended.
+func (p *Process) Ended() bool {
 	select {
-	case <-p.done:
+	case <-p.Done:
 		return true
 	default:
 		return false
 	}
 }
 
-// words returns the end of the log, also after the end of the program.
-func (p *process) words() string {
+// Words returns the end of the log, also after the end of the program.
+func (p *Process) Words() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.gone {
@@ -114,13 +125,13 @@ func (p *process) words() string {
 }
 
 // discard removes the working directory, once, and keeps the end of the log.
-func (p *process) discard() {
-	last := p.words()
+func (p *Process) discard() {
+	last := p.Words()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.gone {
 		p.gone, p.last = true, last
 		_ = p.log.Close()
-		_ = os.RemoveAll(p.dir) // in the system's temporary directory anyway
+		_ = os.RemoveAll(p.Dir) // in the system's temporary directory anyway
 	}
 }
