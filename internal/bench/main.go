@@ -15,11 +15,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"colorfast/internal/bench/storage"
 	"colorfast/internal/chromatest"
+	"colorfast/internal/program"
 )
 
 // The suites.
@@ -93,11 +93,9 @@ func run(ctx context.Context, o options) (_ *report, err error) {
 	if _, err := chromatest.Install(ctx, b.version, say); err != nil {
 		return nil, err
 	}
-	installed, err := chromatest.CacheDir()
-	if err != nil {
+	if b.cache, err = program.CacheDir("bench"); err != nil {
 		return nil, err
 	}
-	b.cache = filepath.Join(filepath.Dir(installed), "bench")
 	if err := os.MkdirAll(b.cache, 0o755); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ type Report struct {
 	Figures []Figure `json:"figures"`
 	Limits  []Limit  `json:"limits"`
 	Chain   *Chain   `json:"chain,omitempty"`
+	Far     *Far     `json:"far,omitempty"`
 }
 
 // Table prints the report for people, as Markdown that a terminal shows as well.
@@ -36,6 +37,9 @@ func (r *Report) Table(out io.Writer) error {
 	}
 	if r.Chain != nil {
 		r.Chain.table(w)
+	}
+	if r.Far != nil {
+		r.Far.table(w)
 	}
 	return w.Flush()
 }

@@ -1,7 +1,8 @@
 // Package storage measures what repeated backups cost: time, processor, memory
 // and bytes in the repository. colorfast and other tools, each through its
 // command line, back up the same directory of a real Chroma as it changes step
-// by step; and one long chain of small changes, for colorfast alone.
+// by step; one long chain of small changes, for colorfast alone; and what a far storage
+// behind a slow line makes of it.
 //
 // Start reading at Suite.Run.
 package storage
@@ -30,6 +31,7 @@ type Suite struct {
 const (
 	stepsCase = "storage steps"
 	chainCase = "storage chain"
+	farCase   = "storage line"
 )
 
 // settle is how long stamps of files need to get older than the clock is
@@ -39,7 +41,7 @@ const settle = 2200 * time.Millisecond
 // Run measures. It returns nil where Only chooses nothing, and beside an error
 // what it has found until then.
 func (s *Suite) Run(ctx context.Context) (*Report, error) {
-	if !s.chosen(stepsCase) && !s.chosen(chainCase) {
+	if !s.chosen(stepsCase) && !s.chosen(chainCase) && !s.chosen(farCase) {
 		return nil, nil
 	}
 	r := &Report{Scale: s.Scale}
@@ -54,6 +56,11 @@ func (s *Suite) Run(ctx context.Context) (*Report, error) {
 	}
 	if s.chosen(chainCase) && s.Rounds > 0 {
 		if r.Chain, err = s.chain(ctx, r.Tools[0]); err != nil {
+			return r, err
+		}
+	}
+	if s.chosen(farCase) {
+		if r.Far, err = s.far(ctx); err != nil {
 			return r, err
 		}
 	}
