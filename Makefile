@@ -6,7 +6,10 @@ STATICCHECK = .tools/staticcheck-$(STATICCHECK_VERSION)
 TRIALS   ?= 300
 SEED     ?= 1
 FUZZTIME ?= 60s
-REQUIRE  ?= chroma,s3,gcs,azure,sftp,webdav,toxiproxy
+# What tests must not pass over: what is installed here, and of the system's
+# programs those that it has. The others are told as *not run*.
+REQUIRE  ?= chroma,s3,gcs,toxiproxy$(if $(shell command -v npm),$(comma)azure)$(if $(wildcard /usr/sbin/sshd),$(comma)sftp)$(if $(shell command -v rclone),$(comma)webdav)
+comma    := ,
 ALSO     ?=
 FLIPS    ?= 10
 
