@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ import (
 func (a *app) copyURLs(given []string) ([]string, error) {
 	flags := len(given) > 0
 	if !flags {
-		given = strings.FieldsFunc(a.getenv("COLORFAST_COPIES"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
+		given = a.namedCopies()
 	}
 	primary, err := a.url()
 	if err != nil {
@@ -54,8 +55,7 @@ func copyFromFlag(c *cobra.Command, from *[]string) {
 // copyPassword finds the password of a vault that holds copies. It is never that
 // of the vault itself: who learns one of them must not have all.
 func (a *app) copyPassword(url string) (vault.Secret, error) {
-	if file := a.getenv("COLORFAST_COPY_PASSWORD_FILE"); file != "" {
-		g, err := a.readPassword(file, "COLORFAST_COPY_PASSWORD_FILE", fmt.Sprintf("in the file %q, which COLORFAST_COPY_PASSWORD_FILE names", file))
+	if g, ok, err := a.copiesPassword(); ok {
 		return g.Password, err
 	}
 	file, err := a.passwordFile(url)
@@ -68,6 +68,35 @@ func (a *app) copyPassword(url string) (vault.Secret, error) {
 	}
 	g, err := a.readPassword(file, "\"colorfast init --help\"", fmt.Sprintf("in the file %q, which \"colorfast init\" made", file))
 	return g.Password, err
+}
+
+// copiesPassword reads the password of all vaults with copies; ok is false if the
+// environment names none.
+func (a *app) copiesPassword() (g given, ok bool, err error) {
+	const variable = "COLORFAST_COPY_PASSWORD_FILE"
+	file := a.getenv(variable)
+	if file == "" {
+		return given{}, false, nil
+	}
+	g, err = a.readPassword(file, variable, fmt.Sprintf("in the file %q, which %s names", file, variable))
+	return g, true, err
+}
+
+// holdsCopies reports whether the environment names a vault as one with copies, and
+// not as the vault itself.
+func (a *app) holdsCopies(url string) bool {
+	if own, err := spelled(a.getenv("COLORFAST_VAULT")); err == nil && own == url {
+		return false
+	}
+	return slices.ContainsFunc(a.namedCopies(), func(name string) bool {
+		copy, err := spelled(name)
+		return err == nil && copy == url
+	})
+}
+
+// namedCopies returns what COLORFAST_COPIES names.
+func (a *app) namedCopies() []string {
+	return strings.FieldsFunc(a.getenv("COLORFAST_COPIES"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
 }
 
 // openCopy opens a vault that holds copies.

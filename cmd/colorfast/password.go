@@ -88,6 +88,11 @@ func (a *app) environment(variable string) (g given, ok bool, err error) {
 // password finds the vault's password: where the environment says, else in the file
 // that init made.
 func (a *app) password(url string) (given, error) {
+	if a.holdsCopies(url) {
+		if g, ok, err := a.copiesPassword(); ok {
+			return g, err
+		}
+	}
 	if g, ok, err := a.environment(passwordVariable); ok {
 		return g, err
 	}
@@ -153,6 +158,11 @@ func (a *app) readPassword(path, see, from string) (given, error) {
 // newPassword returns the password for a new vault. Where none is given it makes
 // one up and stores it first, so that no vault exists whose password does not.
 func (a *app) newPassword(url string) (given, error) {
+	if a.holdsCopies(url) {
+		if g, ok, err := a.copiesPassword(); ok {
+			return g, err
+		}
+	}
 	if g, ok, err := a.environment(passwordVariable); ok {
 		return g, err
 	}

@@ -22,7 +22,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal("the README has no quick start")
 	}
 	script, commands := &strings.Builder{}, 0
-	script.WriteString("persist srv/chroma\npersist chroma\nmkdir mnt/backup etc home\ncp key etc/colorfast.key\n")
+	script.WriteString("persist srv/chroma\npersist chroma\nmkdir mnt/backup mnt/other etc home\ncp key etc/colorfast.key\ncp other etc/colorfast-copies.key\n")
 	inside := false
 	for line := range strings.Lines(start) {
 		line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
@@ -51,7 +51,7 @@ func TestReadme(t *testing.T) {
 	if commands < 8 {
 		t.Errorf("found %d commands only:\n%s", commands, script)
 	}
-	script.WriteString("-- key --\nsecret\n")
+	script.WriteString("-- key --\nsecret\n-- other --\nanother secret\n")
 	file := filepath.Join(t.TempDir(), "readme.txtar")
 	if err := os.WriteFile(file, []byte(script.String()), 0o600); err != nil {
 		t.Fatal(err)

@@ -106,7 +106,8 @@ func (l *line) carry(ctx context.Context, client net.Conn) {
 
 // late is a chunk with the time of its arrival.
 type late struct {
-	b  []byte
+	b  *[chunk]byte
+	n  int // bytes of it
 	at time.Time
 }
 
@@ -115,17 +116,17 @@ func (w *way) copy(ctx context.Context, to, from net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	chunks := make(chan late, underWay)
-	free := sync.Pool{New: func() any { return make([]byte, chunk) }}
+	free := sync.Pool{New: func() any { return new([chunk]byte) }}
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	reading.Go(func() {
 		defer close(chunks)
 		for {
-			b := free.Get().([]byte)[:chunk]
-			n, err := from.Read(b)
+			b := free.Get().(*[chunk]byte)
+			n, err := from.Read(b[:])
 			if n > 0 {
 				select {
-				case chunks <- late{b[:n], w.pass(n)}:
+				case chunks <- late{b, n, w.pass(n)}:
 				case <-ctx.Done():
 					return
 				}
@@ -139,11 +140,11 @@ func (w *way) copy(ctx context.Context, to, from net.Conn) {
 		if !sleepUntil(ctx, c.at) {
 			break
 		}
-		if _, err := to.Write(c.b); err != nil {
+		if _, err := to.Write(c.b[:c.n]); err != nil {
 			_ = from.Close() // so that the reading ends too
 			break
 		}
-		free.Put(c.b[:chunk])
+		free.Put(c.b)
 	}
 	cancel()
 	if half, ok := to.(*net.TCPConn); ok {
