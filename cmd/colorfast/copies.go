@@ -99,6 +99,15 @@ func (a *app) namedCopies() []string {
 	return strings.FieldsFunc(a.getenv("COLORFAST_COPIES"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
 }
 
+// withCopy opens a vault that holds copies for the length of use.
+func (a *app) withCopy(ctx context.Context, url string, use func(v *vault.Vault, url string) error) error {
+	v, err := a.openCopy(ctx, url)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(v, url), v.Close(context.WithoutCancel(ctx)))
+}
+
 // openCopy opens a vault that holds copies.
 func (a *app) openCopy(ctx context.Context, url string) (*vault.Vault, error) {
 	password, err := a.copyPassword(url)

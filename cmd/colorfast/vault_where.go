@@ -28,7 +28,8 @@ its vaults would die together, what would destroy both, and which numbers of
 0 errors when the newest was read back.
 
 SOURCE is a persist directory. Without it all sources of this host are looked at
-that the vault has backups of. --also names further vaults.
+that the vault has backups of. Vaults that COLORFAST_COPIES names are looked at too,
+and those that --also names.
 
 What cannot be found out is said to be unknown. The kernel is asked, and the names
 of hosts are looked up. Only where the firmware says that this host is in AWS,
@@ -90,12 +91,13 @@ type opened struct {
 	list    []colorfast.Backup
 	trouble error // why it could not be
 	none    bool  // there is no vault
+	locked  bool  // it locks what it stores
 	proven  map[colorfast.Source]apart.Answer
 }
 
 func (w *where) run(ctx context.Context) error {
 	var vaults []*opened
-	for _, given := range append([]string{w.vaultURL}, w.also...) {
+	for _, given := range slices.Concat([]string{w.vaultURL}, w.namedCopies(), w.also) {
 		o, err := w.look(ctx, given)
 		if err != nil {
 			return err
@@ -136,13 +138,22 @@ func (w *where) look(ctx context.Context, given string) (*opened, error) {
 		return nil, err
 	}
 	o := &opened{url: url, proven: map[colorfast.Source]apart.Answer{}}
-	o.trouble = one.withVault(ctx, func(v *vault.Vault, url string) error {
-		var err error
+	look := func(v *vault.Vault, url string) error {
+		lock, err := v.Lock(ctx)
+		if err != nil {
+			return err
+		}
+		o.locked = !lock.IsZero()
 		if o.list, err = v.List(ctx); err != nil || !w.verify {
 			return err
 		}
 		return w.prove(ctx, v, url, o)
-	})
+	}
+	if w.holdsCopies(url) {
+		o.trouble = w.withCopy(ctx, url, look)
+	} else {
+		o.trouble = one.withVault(ctx, look)
+	}
 	o.none = colorfast.KindOf(o.trouble) == colorfast.NotFound
 	if o.trouble != nil && ctx.Err() != nil {
 		return nil, o.trouble
@@ -237,7 +248,7 @@ func locate(ctx context.Context, s colorfast.Source, vaults []*opened) located {
 	out := located{Source: s, Place: source, Vaults: []locatedVault{}}
 	var copies []apart.Copy
 	for i, o := range vaults {
-		c := locatedVault{Place: places[i+1], Verdict: apart.Between(&source, &places[i+1]), Immutable: immutable(o.url), Verified: o.proven[s]}
+		c := locatedVault{Place: places[i+1], Verdict: apart.Between(&source, &places[i+1]), Immutable: immutable(o), Verified: o.proven[s]}
 		switch {
 		case o.none:
 			c.Holds, c.Trouble = apart.No, o.trouble.Error()
@@ -272,9 +283,13 @@ func (c *locatedVault) count(list []colorfast.Backup, s colorfast.Source) {
 }
 
 // immutable tells whether what a vault holds cannot be deleted. Of a folder that is
-// known: whoever may write into it may delete. What a bucket locks is not asked here.
-func immutable(url string) apart.Answer {
-	if vault.Folder(url) != "" {
+// known: whoever may write into it may delete. A bucket may lock by itself what the
+// vault does not; "vault check" looks.
+func immutable(o *opened) apart.Answer {
+	switch {
+	case o.locked:
+		return apart.Yes
+	case vault.Folder(o.url) != "":
 		return apart.No
 	}
 	return apart.NotKnown
