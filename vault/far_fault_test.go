@@ -19,10 +19,11 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/manifest"
+	"github.com/minio/minio-go/v7"
 )
 
 // tableColumns of the table of TestStorages, in order.
-var tableColumns = []string{"backup", "increment", "restore", "verify", "delete", "resume", "fault"}
+var tableColumns = []string{"backup", "increment", "restore", "verify", "delete", "lock", "resume", "fault"}
 
 // TestStorages does with each real storage what vaults are for, with a bad
 // network in between, and prints what was done where.
@@ -65,7 +66,7 @@ func storageSteps(t *testing.T, done map[string]string, place func(*testing.T) O
 				switch {
 				case t.Failed():
 					done[column] = "failed"
-				case !t.Skipped():
+				case !t.Skipped() && done[column] == "":
 					done[column] = "passed"
 				}
 			}()
@@ -108,12 +109,57 @@ func storageSteps(t *testing.T, done map[string]string, place func(*testing.T) O
 		}
 	})
 	step("delete", func(t *testing.T) { deleteStep(t, place(t)) })
+	step("lock", func(t *testing.T) {
+		if r != nil && r.s3 != nil {
+			lockStep(t, r)
+			return
+		}
+		noLockStep(t, place(t))
+		done["lock"] = "refused"
+	})
 	if r == nil {
 		return // faults of a folder are in fault_test.go
 	}
 	faults := servers.StartToxiproxy(t)
 	step("resume", func(t *testing.T) { resumeStep(t, r, faults) })
 	step("fault", func(t *testing.T) { faultStep(t, r, faults) })
+}
+
+// lockStep: what a vault with a lock stores cannot be deleted by the owner of the
+// bucket. TestAttacker tries all that there is.
+func lockStep(t *testing.T, r *remote) {
+	const bucket = "colorfast-lock"
+	r.s3.MakeBucket(t, bucket, servers.Lockable)
+	o := r.options(bucket)
+	o.Lock = Lock{Compliance, 3 * 24 * time.Hour}
+	v := made(t, o)
+	all := putSome(t, v, 1, 1)
+	c, locked := r.s3.Client(t), 0
+	for _, i := range names(t, r.s3, bucket) {
+		if !isLocked(i.Key) {
+			continue
+		}
+		locked++
+		if err := c.RemoveObject(t.Context(), bucket, i.Key, minio.RemoveObjectOptions{VersionID: i.VersionID, GovernanceBypass: true}); err == nil {
+			t.Errorf("%s was deleted", i.Key)
+		}
+	}
+	if locked < 4 {
+		t.Errorf("only %d objects are locked", locked)
+	}
+	contract.Whole(t, reopen(t, o), all[0].m.ID, all[0].files)
+}
+
+// noLockStep: where nothing can be locked, a vault with a lock is not made.
+func noLockStep(t *testing.T, o Options) {
+	locked := o
+	locked.Lock = Lock{Governance, 3 * 24 * time.Hour}
+	if err := Create(t.Context(), locked); err == nil || colorfast.HintOf(err) == "" {
+		t.Errorf("made a vault with a lock: %v", err)
+	}
+	if _, err := Open(t.Context(), o); colorfast.KindOf(err) != colorfast.NotFound {
+		t.Errorf("there is a vault now: %v", err)
+	}
 }
 
 // loseAPack deletes one pack from the storage.

@@ -28,6 +28,7 @@ type remote struct {
 	place func(t *testing.T) (name string)   // makes a new one
 	dir   func(place string) (string, error) // where its blobs lie as files, if they do
 	kill  func()                             // the server
+	s3    *servers.S3                        // nil where nothing can be locked
 }
 
 var hasty = patience{tries: 8, early: 8, first: 20 * time.Millisecond, most: 200 * time.Millisecond, total: 20 * time.Second, stall: 2 * time.Second}
@@ -69,7 +70,7 @@ func s3Remote(t *testing.T, s *servers.S3) *remote {
 		scheme = "https"
 	}
 	return &remote{
-		addr: s.Addr, kill: s.Kill,
+		addr: s.Addr, kill: s.Kill, s3: s,
 		url: func(addr, place string) string {
 			u := "s3://" + place + "/a/vault?endpoint=" + scheme + "://" + addr + "&region=" + s.Region
 			if s.CAFile != "" {
