@@ -88,6 +88,15 @@ type Origin struct {
 	CopiedAt time.Time   `json:"copied_at"` // when this copy was begun, UTC
 }
 
+// Copied returns when the backup was copied from another vault; the zero time if it
+// was not.
+func (b *Backup) Copied() time.Time {
+	if b.Origin == nil {
+		return time.Time{}
+	}
+	return b.Origin.CopiedAt
+}
+
 // Identity is what a backup and all its copies have in common.
 type Identity struct {
 	Vault  Fingerprint `json:"vault"`  // of the vault in which it was made

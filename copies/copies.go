@@ -200,7 +200,9 @@ func (c *Copy) plan(ctx context.Context) (*job, error) {
 func held(list []colorfast.Backup, vault colorfast.Fingerprint) map[colorfast.Identity]colorfast.BackupID {
 	out := make(map[colorfast.Identity]colorfast.BackupID, len(list))
 	for i := range list {
-		out[list[i].Identity(vault)] = list[i].ID
+		if id := list[i].Identity(vault); out[id] == "" { // the newest copy comes first
+			out[id] = list[i].ID
+		}
 	}
 	return out
 }

@@ -170,7 +170,7 @@ func (s *Several) List(ctx context.Context) ([]colorfast.Backup, error) {
 		return nil, first
 	}
 	slices.SortStableFunc(out, func(a, b colorfast.Backup) int {
-		return cmp.Or(b.RestorePoint.Compare(a.RestorePoint), b.FinishedAt.Compare(a.FinishedAt))
+		return cmp.Or(b.RestorePoint.Compare(a.RestorePoint), b.FinishedAt.Compare(a.FinishedAt), b.Copied().Compare(a.Copied()))
 	})
 	return out, nil
 }

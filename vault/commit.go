@@ -190,7 +190,8 @@ func (v *Vault) commit(ctx context.Context, s *session) error {
 		return err
 	}
 	for range 3 {
-		if err = s.w.Flush(ctx); err == nil || ctx.Err() != nil {
+		var said *explained // it was tried for minutes
+		if err = s.w.Flush(ctx); err == nil || ctx.Err() != nil || errors.As(err, &said) {
 			break
 		}
 	}

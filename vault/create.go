@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -93,7 +94,7 @@ func initialize(ctx context.Context, o Options, st *creation) error {
 
 func vaultExists(url string) error {
 	return colorfast.Errorf(colorfast.Usage, "create vault %q: there is a vault already", url).
-		WithHint("use it, or choose another folder")
+		WithHint("use it, or choose another place")
 }
 
 // prepareFolder makes the folder, or checks that it may become a vault, and
@@ -124,12 +125,13 @@ func prepareFolder(url, path string) (unlock func(), err error) {
 	if err != nil {
 		return deny(err)
 	}
+	if slices.Contains(names, formatBlob+sharded.CompleteBlobSuffix) {
+		return nil, vaultExists(url)
+	}
 	var leftovers []string
 	for _, n := range names {
 		blobName := strings.TrimSuffix(n, sharded.CompleteBlobSuffix)
 		switch {
-		case n == formatBlob+sharded.CompleteBlobSuffix:
-			return nil, vaultExists(url)
 		case n == "lost+found":
 		case blobName == configBlob, blobName == formatCopyBlob, durable.IsTemp(n), n == sharded.ParametersFile:
 			leftovers = append(leftovers, n)

@@ -86,8 +86,9 @@ func (e *examiner) versions(ctx context.Context) {
 	}
 }
 
-// unchanging are the beginnings of blobs that are written once and never again.
-var unchanging = []string{"p", "q", "x", formatCopyBlob}
+// unchanging are the beginnings of blobs that are written once and never again. (The
+// copy of the format is written again when the password is changed.)
+var unchanging = []string{"p", "q", "x"}
 
 // history looks for blobs that were overwritten with something else.
 func (e *examiner) history(ctx context.Context, far *patient, b *bucket, v versioned) {
@@ -156,7 +157,7 @@ const lockSamples = 64
 func (e *examiner) lockedBlobs(ctx context.Context, k locker, b *bucket, lock Lock) {
 	l := Looked{Name: "lock", Outcome: colorfast.Passed}
 	var names []blob.ID
-	for _, prefix := range append([]string{formatBlob, configBlob}, unchanging...) {
+	for _, prefix := range append([]string{formatBlob, configBlob, formatCopyBlob}, unchanging...) {
 		all, err := blob.ListAllBlobs(ctx, e.st, blob.ID(prefix))
 		if err != nil {
 			e.add(Looked{Name: "lock", Detail: err.Error()})

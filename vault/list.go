@@ -51,7 +51,10 @@ func (v *Vault) List(ctx context.Context) ([]colorfast.Backup, error) {
 		if c := b.RestorePoint.Compare(a.RestorePoint); c != 0 {
 			return c
 		}
-		return b.FinishedAt.Compare(a.FinishedAt)
+		if c := b.FinishedAt.Compare(a.FinishedAt); c != 0 {
+			return c
+		}
+		return b.Copied().Compare(a.Copied()) // one that a repair has fetched again before the hurt one
 	})
 	return list, nil
 }

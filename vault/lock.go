@@ -191,14 +191,14 @@ func (v *Vault) keepLocked(ctx context.Context, w repo.DirectRepositoryWriter) e
 // extendDue extends the locks of all blobs with credentials that may lock but not
 // delete, so that locks last also where nobody else maintains the vault. It does so
 // when the format blob, whose lock it extends last, is locked for less than within;
-// 0 means half of the vault's period.
+// 0 means three quarters of the vault's period.
 func (v *Vault) extendDue(ctx context.Context, within time.Duration) (err error) {
 	l, err := v.Lock(ctx)
 	if err != nil || l.IsZero() {
 		return err
 	}
 	if within == 0 {
-		within = l.Period / 2
+		within = l.Period * 3 / 4 // a new password locks the format blob anew, up to a quarter of a period later than the rest
 	}
 	st, err := v.opts.openStorage(ctx)
 	if err != nil {

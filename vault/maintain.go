@@ -167,6 +167,18 @@ func takeLeaseOf(ctx context.Context, st blob.Storage, prefix blob.ID, life time
 	return l, nil
 }
 
+// leased reports whether somebody holds such a lease, by the storage's clock as far
+// as the newest of them tells it, and by ours.
+func leased(ctx context.Context, st blob.Storage, prefix blob.ID, life time.Duration) (bool, error) {
+	all, err := blob.ListAllBlobs(ctx, st, prefix)
+	for _, b := range all {
+		if time.Since(b.Timestamp) <= life {
+			return true, err
+		}
+	}
+	return false, err
+}
+
 func (l *lease) write(ctx context.Context) error {
 	return l.st.PutBlob(ctx, l.id, raw(owner), blob.PutOptions{})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/kopia/kopia/repo/blob"
@@ -45,23 +46,39 @@ func (p *pinned) read(ctx context.Context, id blob.ID) ([]byte, error) {
 	err := p.Storage.GetBlob(ctx, id, 0, -1, &now)
 	held, known := p.held[id]
 	switch {
-	case id == configBlob && errors.Is(err, blob.ErrBlobNotFound):
-		if known {
+	// A storage that cannot delete what is locked has an empty blob for a moment.
+	case id == configBlob && (errors.Is(err, blob.ErrBlobNotFound) || err == nil && len(now.b) == 0):
+		if known && held != nil {
 			return held, nil
 		}
-		if now.b = p.pending(ctx); now.b == nil {
-			return nil, err
+		now.b = nil
+		if !known {
+			if now.b, err = p.pending(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if now.b == nil {
+			p.hold(id, nil)
+			return nil, blob.ErrBlobNotFound
 		}
 	case err != nil:
 		return nil, err
 	case known && !bytes.Equal(held, now.b) && !p.fits(id, now.b):
+		if held == nil { // the vault had no settings, and those of another password are none
+			return nil, blob.ErrBlobNotFound
+		}
 		return held, nil
 	}
+	p.hold(id, now.b)
+	return now.b, nil
+}
+
+// hold remembers what a blob was; nil for none. The caller holds the lock.
+func (p *pinned) hold(id blob.ID, b []byte) {
 	if p.held == nil {
 		p.held = map[blob.ID][]byte{}
 	}
-	p.held[id] = now.b
-	return now.b, nil
+	p.held[id] = b
 }
 
 // fits reports whether the password opens another state of a blob.
@@ -73,13 +90,18 @@ func (p *pinned) fits(id blob.ID, b []byte) bool {
 }
 
 // pending returns the settings for blobs while a change of the password has taken
-// them away, nil if none does.
-func (p *pinned) pending(ctx context.Context) []byte {
+// them away, nil if none does. To go on without them would be to store without the
+// vault's lock: so what cannot be read is an error.
+func (p *pinned) pending(ctx context.Context) ([]byte, error) {
 	c, err := readRekey(ctx, p.Storage)
-	if err != nil {
-		return nil
+	if err != nil || len(c.Settings) == 0 {
+		return nil, err
 	}
-	return c.pick(p.held[formatBlob], p.password)
+	b := c.pick(p.held[formatBlob], p.password)
+	if b == nil && opens(p.held[formatBlob], nil, p.password) {
+		return nil, fmt.Errorf("its settings in %q are damaged", rekeyBlob)
+	}
+	return b, nil
 }
 
 // moved reports whether the format in the storage is another one than the one

@@ -138,7 +138,6 @@ func sftpPolicy(p *place, use Use) string {
 	}
 	fmt.Fprintf(&b, `# sshd_config of the server. The folder %s is %s's; all above it are root's.
 Match User %s
-    ChrootDirectory %%h
     ForceCommand internal-sftp%s
     AllowTcpForwarding no
     X11Forwarding no

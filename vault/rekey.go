@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"colorfast"
@@ -14,10 +13,10 @@ import (
 )
 
 // A change of the password holds this lease, a short one, so that whoever was
-// killed can soon try again.
+// killed can soon try again; but no shorter than a write may take that is tried again.
 const (
 	rekeyLease     = blob.ID("colorfast.rekey-")
-	rekeyLeaseLife = time.Minute
+	rekeyLeaseLife = 5 * time.Minute
 )
 
 // ChangePassword makes next the password of the vault at o.URL, in place of
@@ -47,13 +46,18 @@ func ChangePassword(ctx context.Context, o Options, next Secret) (err error) {
 	if _, err := readFormat(ctx, r.st, o.URL); err != nil {
 		return err
 	}
+	if !mayDelete(ctx, r.st) {
+		return colorfast.Errorf(colorfast.Denied, "change the password of vault %q: these credentials may not delete, and a change has to", o.URL).
+			WithHint("use credentials that may do everything; \"colorfast vault check --policy full\" prints what that is")
+	}
 	l, err := takeLeaseOf(ctx, r.st, rekeyLease, rekeyLeaseLife)
 	if err != nil {
 		return r.fail(err)
 	}
+	r.lease = l
 	if l == nil {
-		return colorfast.Errorf(colorfast.Locked, "change the password of vault %q: somebody else is at it, or was killed less than a minute ago", o.URL).
-			WithHint("try again in a minute")
+		return colorfast.Errorf(colorfast.Locked, "change the password of vault %q: somebody else is at it, or was killed less than five minutes ago", o.URL).
+			WithHint("try again in five minutes")
 	}
 	// Once it has begun, a few small writes are better finished than left: an
 	// end of ctx does not stop them.
@@ -75,9 +79,23 @@ func ChangePassword(ctx context.Context, o Options, next Secret) (err error) {
 // does without. The copy of the format follows when all is proven. Whatever write
 // is the last one, the old password or the new one opens the vault.
 type rekey struct {
-	o    Options
-	st   blob.Storage
-	next Secret
+	o     Options
+	st    blob.Storage
+	next  Secret
+	lease *lease
+}
+
+// ours returns an error when the lease was lost, or the format is not any more what
+// it was when the change began: then somebody else has changed it.
+func (r *rekey) ours(ctx context.Context, was *keyBlobs) error {
+	if r.lease != nil && r.lease.ctx.Err() != nil {
+		return colorfast.Errorf(colorfast.Locked, "the storage answered so late that somebody else may be at it")
+	}
+	now, _, err := r.read(ctx)
+	if err == nil && !bytes.Equal(now.format, was.format) {
+		err = colorfast.Errorf(colorfast.Locked, "somebody else has changed it meanwhile")
+	}
+	return err
 }
 
 func (r *rekey) fail(err error) error {
@@ -98,6 +116,15 @@ func (r *rekey) run(ctx context.Context) error {
 		if err := now.complete(aside, r.next); err != nil {
 			return err
 		}
+		m, err := manage(now, r.next)
+		if err != nil {
+			return err
+		}
+		settings, err := m.BlobCfgBlob(ctx)
+		if err != nil {
+			return err
+		}
+		now.opts = blob.PutOptions{RetentionMode: settings.RetentionMode, RetentionPeriod: settings.RetentionPeriod}
 		return r.finish(ctx, now)
 	}
 	if !opens(now.format, nil, r.o.Password) {
@@ -113,7 +140,13 @@ func (r *rekey) run(ctx context.Context) error {
 	if err := r.putAside(ctx, now, then); err != nil {
 		return err
 	}
+	if err := r.ours(ctx, now); err != nil {
+		return err
+	}
 	if err := r.st.DeleteBlob(ctx, configBlob); err != nil {
+		return err
+	}
+	if err := r.ours(ctx, now); err != nil {
 		return err
 	}
 	if err := r.put(ctx, formatBlob, then.format, then.opts); err != nil {
@@ -211,18 +244,28 @@ func (r *rekey) finish(ctx context.Context, then *keyBlobs) error {
 			return err
 		}
 	}
-	if err := r.prove(ctx, then); err != nil {
+	now, aside, err := r.read(ctx)
+	if err == nil {
+		err = now.complete(aside, r.next)
+	}
+	if err == nil && (!bytes.Equal(now.format, then.format) || opens(now.format, nil, r.o.Password)) {
+		err = errors.New("what was written is not what is there")
+	}
+	if err != nil {
 		return err
 	}
 	if err := r.put(ctx, formatCopyBlob, then.format, then.opts); err != nil {
 		return err
 	}
-	return r.st.DeleteBlob(ctx, rekeyBlob)
+	// Then the change is over, whatever else is wrong with the vault.
+	if err := r.st.DeleteBlob(ctx, rekeyBlob); err != nil {
+		return err
+	}
+	return r.prove(ctx)
 }
 
-// prove opens the vault as somebody would who comes to it with the new password,
-// and tries the old one.
-func (r *rekey) prove(ctx context.Context, then *keyBlobs) error {
+// prove opens the vault as somebody would who comes to it with the new password.
+func (r *rekey) prove(ctx context.Context) error {
 	o := r.o
 	o.Password = r.next
 	v, err := Open(ctx, o)
@@ -230,15 +273,5 @@ func (r *rekey) prove(ctx context.Context, then *keyBlobs) error {
 		return err
 	}
 	_, err = v.List(ctx)
-	if err = errors.Join(err, v.Close(ctx)); err != nil {
-		return err
-	}
-	now, _, err := r.read(ctx)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(now.format, then.format) || opens(now.format, nil, r.o.Password) {
-		return fmt.Errorf("the old password still opens it")
-	}
-	return nil
+	return errors.Join(err, v.Close(ctx))
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
-	"github.com/kopia/kopia/repo/format"
 )
 
 // quarantine is what names of blobs begin with that a repair has put aside. Nothing
@@ -67,7 +66,8 @@ func RepairVault(ctx context.Context, o Options, r Repair) (*Repaired, error) {
 		}
 	}
 	j := &repairing{o: o, r: r, rep: &Repaired{DryRun: !r.Apply, Actions: []Action{}}}
-	if err := j.run(withLog(ctx, o.Log)); err != nil {
+	ctx, _ = newAttempt(ctx, o.Log)
+	if err := j.run(ctx); err != nil {
 		return nil, fail(err, colorfast.Internal, "repair vault %q", o.URL)
 	}
 	return j.rep, nil
@@ -108,7 +108,17 @@ func (j *repairing) run(ctx context.Context) (err error) {
 		return colorfast.Errorf(colorfast.Locked, "somebody maintains it just now").WithHint("try again in a few minutes")
 	}
 	defer func() { err = errors.Join(err, l.release(ctx)) }()
-	ctx = l.ctx
+	// Nobody must change the password between a look at what it encrypts and a write.
+	k, err := takeLeaseOf(l.ctx, j.st, rekeyLease, rekeyLeaseLife)
+	if err != nil {
+		return err
+	}
+	if k == nil {
+		return colorfast.Errorf(colorfast.Locked, "its password is being changed").WithHint("try again in five minutes")
+	}
+	defer func() { err = errors.Join(err, k.release(ctx)) }()
+	j.o.rekeying = true
+	ctx = k.ctx
 	lost, err := j.blobs(ctx)
 	if err != nil {
 		return err
@@ -152,7 +162,7 @@ func (j *repairing) blobs(ctx context.Context) (lost bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := j.settings(ctx); err != nil {
+	if err := j.settings(ctx, good); err != nil {
 		return false, err
 	}
 	bad, err := badIndexes(ctx, j.st, f.key)
@@ -167,18 +177,36 @@ func (j *repairing) blobs(ctx context.Context) (lost bool, err error) {
 	return len(bad) > 0, nil
 }
 
-// settings puts Kopia's settings for blobs aside if they do not open. Without them
-// Kopia takes what it takes for a vault that has none.
-func (j *repairing) settings(ctx context.Context) error {
-	_, err := format.NewManager(ctx, j.st, "", 0, j.o.Password.text, time.Now)
+// settings sees to it that Kopia's settings for blobs open beside the format, or are
+// gone: a change of the password that was interrupted has kept them; damaged ones
+// are put aside, without which Kopia takes what it takes for a vault that has none.
+func (j *repairing) settings(ctx context.Context, formatBytes []byte) error {
+	kept, err := readRekey(ctx, j.st)
 	var st *storageError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &st), ctx.Err() != nil:
+	if errors.As(err, &st) || ctx.Err() != nil {
 		return err
 	}
-	return j.move(ctx, configBlob, "it does not open; if the vault had object lock, set that anew")
+	var now bytesOut
+	if err := j.st.GetBlob(ctx, configBlob, 0, -1, &now); err != nil && !errors.Is(err, blob.ErrBlobNotFound) {
+		return err
+	}
+	if len(now.b) == 0 && len(kept.Settings) > 0 || len(now.b) > 0 && !opens(formatBytes, now.b, j.o.Password) {
+		good := kept.pick(formatBytes, j.o.Password)
+		if err := j.move(ctx, configBlob, "it does not open; if the vault had object lock and it is not restored, set that anew"); err != nil {
+			return err
+		}
+		if good != nil {
+			j.did("restore", configBlob, "from %s", rekeyBlob)
+			if err := j.st.PutBlob(ctx, configBlob, raw(good), blob.PutOptions{}); err != nil {
+				return err
+			}
+		}
+	}
+	if len(kept.Settings) == 0 && err == nil {
+		return nil
+	}
+	// The change that it is of was interrupted, and ends here.
+	return j.move(ctx, rekeyBlob, "the vault opens without it")
 }
 
 // aside stores the bytes of a blob under a name that nothing reads.
@@ -212,6 +240,13 @@ func (j *repairing) index(ctx context.Context, lost bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.close(ctx)) }()
+	// A pack of which the index knows nothing may be that of a killed run; or a blob of
+	// the index is gone, and then other packs may be known in part, from a later backup.
+	n, err := unnamed(ctx, conn)
+	if err != nil {
+		return err
+	}
+	lost = lost || n > 0
 	return repo.DirectWriteSession(ctx, conn, repo.WriteSessionOptions{Purpose: "repair"}, func(ctx context.Context, w repo.DirectRepositoryWriter) error {
 		for _, prefix := range content.PackBlobIDPrefixes {
 			packs, err := blob.ListAllBlobs(ctx, w.BlobReader(), prefix)

@@ -45,10 +45,13 @@ func readFormats(ctx context.Context, st blob.Storage, o Options) (*formats, err
 	if f.blob == nil && f.copied == nil {
 		return nil, noVault(o.URL)
 	}
-	var mark bytesOut
-	if st.GetBlob(ctx, rekeyBlob, 0, -1, &mark) == nil { // then the two differ, and nothing is wrong
-		return nil, colorfast.Errorf(colorfast.Locked, "look through vault %q: a change of its password is under way or was interrupted", o.URL).
-			WithHint("wait for it, or finish it with \"colorfast vault password\"")
+	busy, err := leased(ctx, st, rekeyLease, rekeyLeaseLife)
+	if err != nil {
+		return nil, err
+	}
+	if busy && !o.rekeying { // the two differ meanwhile, and nothing is wrong
+		return nil, colorfast.Errorf(colorfast.Locked, "look through vault %q: its password is being changed, or a change was interrupted just now", o.URL).
+			WithHint("try again in five minutes")
 	}
 	for _, c := range []struct {
 		b  *[]byte

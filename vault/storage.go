@@ -138,7 +138,10 @@ func (g *guard) ListBlobs(ctx context.Context, prefix blob.ID, cb func(blob.Meta
 	if cbErr != nil {
 		return cbErr
 	}
-	return mark(err)
+	if err = mark(err); err != nil && ctx.Err() == nil {
+		giveUp(ctx, err)
+	}
+	return err
 }
 
 // PutBlob implements blob.Storage.

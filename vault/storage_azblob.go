@@ -233,6 +233,8 @@ func azureFault(err error) error {
 		return blob.ErrInvalidRange
 	case code == bloberror.BlobNotFound, r.StatusCode == http.StatusNotFound:
 		return blob.ErrBlobNotFound
+	case code == bloberror.BlobImmutableDueToPolicy, code == bloberror.BlobArchived:
+		f.class = refused
 	case code == bloberror.MD5Mismatch:
 		f.class = transient // hurt on the way
 	}

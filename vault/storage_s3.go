@@ -70,7 +70,7 @@ func openS3(p *place, env environment, pat patience) (*patient, error) {
 	}
 	return &patient{
 		Storage: &bucket{objects: s, prefix: prefixOf(p)}, patience: pat, name: p.short(), clock: l.clock, renew: creds.Expire,
-		access: "look at the credentials (" + passwordPlaces["s3"] + "), and at what they may do: docs/storages.md has the policy to paste",
+		access: "look at the credentials (" + passwordPlaces["s3"] + "), and at what they may do: \"colorfast vault check --policy full\" prints the policy to paste",
 	}, nil
 }
 

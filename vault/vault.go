@@ -58,6 +58,8 @@ type Options struct {
 	// and proxies. Nil means that none is set.
 	Environment func(name string) string
 
+	// rekeying says that this process holds the lease of a change of the password.
+	rekeying bool
 	// limiter enforces Limits on all connections of an open vault.
 	limiter *limiter
 	// uncached is for a connection that must see what is stored.
@@ -139,7 +141,10 @@ func (v *Vault) Close(ctx context.Context) error {
 }
 
 // ctx prepares a caller's context for Kopia.
-func (v *Vault) ctx(ctx context.Context) context.Context { return withLog(ctx, v.opts.Log) }
+func (v *Vault) ctx(ctx context.Context) context.Context {
+	ctx, _ = newAttempt(ctx, v.opts.Log)
+	return ctx
+}
 
 // connection is an open Kopia repository and what must go when it is closed.
 type connection struct {
@@ -228,11 +233,13 @@ func openRepository(ctx context.Context, o Options, st *guard, dir string) (repo
 	// which may be slow under a limit, ends with it.
 	kept, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	opening := context.AfterFunc(ctx, cancel)
-	rep, err := repo.Open(withLog(kept, o.Log), file, o.Password.text, &repo.Options{
+	during, attempt := newAttempt(kept, o.Log)
+	rep, err := repo.Open(during, file, o.Password.text, &repo.Options{
 		DisableRepositoryLog: true,           // or every process would add _log blobs to the vault
 		DoNotWaitForUpgrade:  true,           // or Open would wait without end
 		OnFatalError:         func(error) {}, // or Kopia would end the process; the error comes back too
 	})
+	attempt.over.Store(true)
 	if err != nil {
 		cancel()
 		return nil, err

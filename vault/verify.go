@@ -96,7 +96,8 @@ func VerifyVault(ctx context.Context, o Options, what Verification) (*Verified, 
 		Level: what.Level, Slices: n, Slice: int(what.Now.UTC().Unix()/86400) % n,
 		Findings: []colorfast.Finding{}, Hurt: []Hurt{}, broken: map[content.ID]blob.ID{},
 	}}
-	if err := l.run(withLog(ctx, o.Log)); err != nil {
+	ctx, _ = newAttempt(ctx, o.Log)
+	if err := l.run(ctx); err != nil {
 		return nil, fail(err, colorfast.Internal, "verify vault %q", o.URL)
 	}
 	l.rep.Outcome = colorfast.OutcomeOf(l.rep.Findings)
@@ -211,7 +212,24 @@ func (l *look) all(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := l.packless(ctx); err != nil {
+		return err
+	}
 	return l.hurt(ctx)
+}
+
+// packless notes pieces whose pack is gone or too short: like broken ones they do not
+// read back, and a later backup must not take them for stored.
+func (l *look) packless(ctx context.Context) error {
+	return l.conn.ContentReader().IterateContents(ctx, content.IterateOptions{Range: allContents}, func(i content.Info) error {
+		n, err := l.stock.length(ctx, i.PackBlobID)
+		if err == nil && n < int64(i.PackOffset)+int64(i.PackedLength) {
+			l.mu.Lock()
+			l.rep.broken[i.ContentID] = i.PackBlobID
+			l.mu.Unlock()
+		}
+		return err
+	})
 }
 
 // list lists the packs, once, with their lengths.
@@ -235,21 +253,31 @@ func (l *look) holdsPages() bool {
 
 // unindexed tells of packs of which the index says nothing.
 func (l *look) unindexed(ctx context.Context) error {
-	named := map[blob.ID]bool{}
-	err := l.conn.ContentReader().IterateContents(ctx, content.IterateOptions{Range: allContents, IncludeDeleted: true}, func(i content.Info) error {
-		named[i.PackBlobID] = true
-		return ctx.Err()
-	})
-	n := 0
-	for id := range l.packs {
-		if !named[id] {
-			n++
-		}
-	}
+	n, err := unnamed(ctx, l.conn)
 	if n > 0 {
 		l.find(colorfast.VaultUnindexed, "packs", "%d of %d are not in the index", n, l.rep.Packs)
 	}
 	return err
+}
+
+// unnamed counts the packs of which the index says nothing.
+func unnamed(ctx context.Context, conn *connection) (n int, err error) {
+	named := map[blob.ID]bool{}
+	err = conn.ContentReader().IterateContents(ctx, content.IterateOptions{Range: allContents, IncludeDeleted: true}, func(i content.Info) error {
+		named[i.PackBlobID] = true
+		return ctx.Err()
+	})
+	for _, prefix := range content.PackBlobIDPrefixes {
+		if err == nil {
+			err = conn.BlobReader().ListBlobs(ctx, prefix, func(m blob.Metadata) error {
+				if !named[m.BlobID] {
+					n++
+				}
+				return nil
+			})
+		}
+	}
+	return n, err
 }
 
 // needs reads of every backup what it needs.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"colorfast"
 	"colorfast/vault"
 )
 
@@ -32,6 +33,9 @@ compliance lock by nobody, and until it ends its space is paid for.`,
   colorfast init --vault 's3://bucket/chroma?region=eu-central-1' --lock 30d --lock-mode compliance`,
 		Args: exactly(0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if period == "" && cmd.Flags().Changed("lock-mode") {
+				return colorfast.Errorf(colorfast.Usage, "make a vault with --lock-mode %s: for how long is not said", mode).WithHint("add --lock, such as --lock 30d")
+			}
 			lock, err := parseLock(period, mode)
 			if err != nil {
 				return usage(cmd, err)

@@ -37,8 +37,8 @@ const (
 
 const exitHelp = `Exit codes:
   0 done            1 error           2 usage or configuration
-  3 done, and records were found lost or damaged
-  4 done in part: a copy of it is not made
+  3 done, and something is wrong: records lost or damaged, or a check failed
+  4 done in part: a copy is not made, or is behind
   10 not found      11 locked or in use
   12 wrong password or no permission  130 interrupted`
 

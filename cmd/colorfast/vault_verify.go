@@ -43,6 +43,9 @@ What is wrong is told, and which backups, files and collections it hurts. Exit c
 				if n <= 0 {
 					return colorfast.Errorf(colorfast.Usage, "verify a sample of %d%%: at least 1%% and at most 33%% can be", n)
 				}
+				if level != string(colorfast.Bytes) {
+					return colorfast.Errorf(colorfast.Usage, "verify a sample at level %q: only bytes are read by samples", level).WithHint("add --level bytes")
+				}
 				what.Sample = n
 			}
 			o, key, err := a.vaultOptions()
