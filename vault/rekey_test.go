@@ -364,7 +364,7 @@ func TestTwoChangePasswordsAtOnce(t *testing.T) {
 	if err != nil || l == nil {
 		t.Fatal(l, err)
 	}
-	wantKind(t, ChangePassword(t.Context(), Options{URL: dir, Password: password}, nextPassword), colorfast.Locked, "a minute")
+	wantKind(t, ChangePassword(t.Context(), Options{URL: dir, Password: password}, nextPassword), colorfast.Locked, "five minutes")
 	if err := l.release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
