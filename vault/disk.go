@@ -64,7 +64,15 @@ func openDisk(root string) (*diskStorage, error) {
 
 func noVault(url string) error {
 	return colorfast.Errorf(colorfast.NotFound, "open vault %q: there is no vault", url).
-		WithHint("make one with \"colorfast init\"")
+		WithHint("%s", noVaultHint(url))
+}
+
+// noVaultHint is the next step where no vault is found.
+func noVaultHint(url string) string {
+	if p, err := parseURL(url); err == nil && (p.scheme == "s3" || p.scheme == "gs") {
+		return "make one with \"colorfast init\"; but if there was one, somebody has hidden or deleted it: take the credentials away, and look back with \"colorfast list --as-of TIME\""
+	}
+	return "make one with \"colorfast init\""
 }
 
 // IsReadOnly reports whether the folder cannot be written; Kopia then leaves

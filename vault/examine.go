@@ -144,7 +144,7 @@ func (e *examiner) open(ctx context.Context) {
 	_, err := e.st.GetMetadata(ctx, formatBlob)
 	switch {
 	case errors.Is(err, blob.ErrBlobNotFound):
-		l.Detail, l.Remedy = "there is no vault yet", "make one with \"colorfast init\""
+		l.Detail, l.Remedy = "there is no vault", noVaultHint(e.o.URL)
 	case err != nil:
 		e.judge("password", err, "")
 		return

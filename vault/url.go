@@ -103,6 +103,10 @@ func parseURL(vaultURL string) (*place, error) {
 		return nil, colorfast.Errorf(colorfast.Usage, "open vault: no URL is given").
 			WithHint("give a folder, such as %q", forms["file"].example)
 	}
+	if scheme, _, ok := strings.Cut(vaultURL, ":"); ok && !strings.Contains(vaultURL, "://") && forms[scheme].example != "" {
+		return nil, colorfast.Errorf(colorfast.Usage, "open vault %q: it is no URL, for two slashes are missing", scheme+":…").
+			WithHint("write it as in %q", forms[scheme].example)
+	}
 	if !strings.Contains(vaultURL, "://") {
 		abs, err := filepath.Abs(vaultURL)
 		if err != nil {

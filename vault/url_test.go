@@ -131,3 +131,16 @@ func TestWithoutCredentials(t *testing.T) {
 		wantKind(t, Create(t.Context(), o), c.kind, c.hint)
 	}
 }
+
+// TestSchemeWithoutSlashes: it would silently become a folder.
+func TestSchemeWithoutSlashes(t *testing.T) {
+	for _, u := range []string{"s3:bucket", "file:relative", "sftp:host/dir"} {
+		_, err := CleanURL(u)
+		if colorfast.KindOf(err) != colorfast.Usage || !strings.Contains(colorfast.HintOf(err), "://") {
+			t.Errorf("%q: %v, hint %q", u, err, colorfast.HintOf(err))
+		}
+	}
+	if got, err := CleanURL("./a:b"); err != nil || !strings.HasSuffix(got, "/a:b") {
+		t.Errorf("a folder with a colon: %q, %v", got, err)
+	}
+}
