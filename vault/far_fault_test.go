@@ -30,10 +30,12 @@ var tableColumns = []string{"backup", "increment", "restore", "verify", "delete"
 func TestStorages(t *testing.T) {
 	table := map[string]map[string]string{}
 	all := append([]storage{{"file", nil}}, storages()...)
+	t.Cleanup(func() { printTable(t, all, table) })
 	for _, s := range all {
 		done := map[string]string{}
 		table[s.name] = done
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel() // most of it waits for a bad network
 			if s.start == nil {
 				storageSteps(t, done, func(t *testing.T) Options { return Options{URL: t.TempDir(), Password: password} }, nil)
 				return
@@ -42,6 +44,10 @@ func TestStorages(t *testing.T) {
 			storageSteps(t, done, func(t *testing.T) Options { return r.options(r.place(t)) }, r)
 		})
 	}
+}
+
+// printTable prints what was done where.
+func printTable(t *testing.T, all []storage, table map[string]map[string]string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n| storage | %s |\n|---%s|\n", strings.Join(tableColumns, " | "), strings.Repeat("|---", len(tableColumns)))
 	for _, s := range all {

@@ -175,6 +175,7 @@ func (r *remote) made(t *testing.T) (*Vault, Options) {
 func TestContractFar(t *testing.T) {
 	for _, s := range storages() {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel() // most of it waits for answers
 			r := s.start(t)
 			contract.Vault(t, func(t *testing.T) colorfast.Vault {
 				v, _ := r.made(t)
