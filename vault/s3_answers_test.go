@@ -101,13 +101,13 @@ var hours = []hour{
 	{"throttled now and then", every(4, refuse(503, "SlowDown", 0)), nil, 0, ""},
 	{"too many requests", every(3, refuse(429, "TooManyRequests", 0)), nil, 0, ""},
 	{"throttled for good", every(1, refuse(503, "SlowDown", 0)), nil, colorfast.Unreachable, "run it again"},
-	{"denied", every(1, refuse(403, "AccessDenied", 0)), nil, colorfast.Denied, "docs/storages.md"},
+	{"denied", every(1, refuse(403, "AccessDenied", 0)), nil, colorfast.Denied, "vault check --policy full"},
 	{"may not write", func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut {
 			refuse(403, "AccessDenied", 0)(w)
 		}
 		return r.Method == http.MethodPut
-	}, nil, colorfast.Denied, "docs/storages.md"},
+	}, nil, colorfast.Denied, "vault check --policy full"},
 	{"wrong clock", every(1, refuse(403, "RequestTimeTooSkewed", time.Hour)), nil, colorfast.Denied, "clock"},
 	{"wrong clock, unsaid", every(1, refuse(403, "SignatureDoesNotMatch", -time.Hour)), nil, colorfast.Denied, "ahead of the storage's"},
 	{"no bucket", every(1, refuse(404, "NoSuchBucket", 0)), nil, colorfast.NotFound, "make the bucket"},
