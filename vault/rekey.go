@@ -76,7 +76,7 @@ func ChangePassword(ctx context.Context, o Options, next Secret) (err error) {
 // passwords, in rekeyBlob, and taken away; then one write replaces the format, and
 // that is the change; then the settings come back. Whoever opens the vault between
 // finds the settings that fit in rekeyBlob (see pinned.pending), and a stock kopia
-// does without. The copy of the format follows when all is proven. Whatever write
+// does without. The copy of the format follows when both open. Whatever write
 // is the last one, the old password or the new one opens the vault.
 type rekey struct {
 	o     Options
